@@ -1,0 +1,135 @@
+//! Which segments make up the journal, in which order: the links tell, from the newest back.
+//!
+//! A new segment gets the number after the highest, so the linked segment with the highest number is the active one, and each
+//! link names its predecessor. A segment that no link leads to was cut off with all that is in it.
+
+use std::collections::VecDeque;
+
+use crate::error::Result;
+use crate::names;
+use crate::record::Seq;
+use crate::segment::{Access, Damaged, Found, Linked, Owner, Segment};
+use crate::sys::Dir;
+
+/// How far back a chain has to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Floor {
+    /// To the segment that holds the seq after this one.
+    Seq(Seq),
+    /// To what the newest link does not call durable: older segments of a log are settled, and need not be read to append.
+    Durable,
+}
+
+/// The journal's segments from a floor on.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    /// Oldest first; each one's link names the one before.
+    pub(crate) segments: VecDeque<Linked>,
+    /// Newer segments that could not be joined to them: part of a journal whose middle is gone.
+    pub(crate) strays: Vec<Stray>,
+    /// A segment that a link names and that is not there.
+    pub(crate) missing: Option<Missing>,
+    /// The number a new segment would get: after all that were ever linked, or damaged.
+    pub(crate) next_number: u64,
+    pub(crate) floor: Seq,
+}
+
+#[derive(Debug)]
+pub(crate) enum Stray {
+    Linked(Linked),
+    Damaged(Damaged),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) number: u64,
+    /// The first seq behind the gap.
+    pub(crate) resumes_at: Seq,
+}
+
+impl Chain {
+    /// Reads the links of as many segments as it takes.
+    pub(crate) fn resolve(dir: &Dir, owner: &Owner, floor: Floor, access: Access) -> Result<Chain> {
+        let mut numbers: Vec<u64> = dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
+        numbers.sort_unstable();
+        let mut chain = Chain { next_number: 1, ..Chain::default() };
+        if let Floor::Seq(seq) = floor {
+            chain.floor = seq;
+        }
+        while let Some(number) = numbers.pop() {
+            let begun = match Segment::open(dir, number, owner, access)? {
+                // Removed since the listing, or a spare: neither is part of the journal.
+                None | Some(Found::Spare(_)) => continue,
+                Some(Found::Damaged(damaged)) => {
+                    chain.next_number = chain.next_number.max(number + 1);
+                    chain.strays.push(Stray::Damaged(damaged));
+                    continue;
+                }
+                Some(Found::Linked(linked)) => linked,
+            };
+            if chain.next_number == 1 && floor == Floor::Durable {
+                chain.floor = begun.link.durable_seq;
+            }
+            chain.next_number = chain.next_number.max(number + 1);
+            let lowest = chain.walk_back(dir, owner, access, begun)?;
+            if !chain.segments.is_empty() {
+                break;
+            }
+            // Something on the way back is gone. What is newer cannot be joined; what is older may be a journal of its own.
+            numbers.retain(|n| *n < lowest);
+        }
+        Ok(chain)
+    }
+
+    /// Follows the links back from `newest`. Fills `segments` if the floor is reached, else turns all it met into strays.
+    /// Returns the lowest number it saw.
+    fn walk_back(&mut self, dir: &Dir, owner: &Owner, access: Access, newest: Linked) -> Result<u64> {
+        let mut met = VecDeque::from([newest]);
+        let mut lowest = u64::MAX;
+        while let Some(oldest) = met.front() {
+            let (number, link) = (oldest.segment.number, oldest.link);
+            lowest = lowest.min(number);
+            if link.first_seq <= self.floor.saturating_add(1) {
+                self.segments = met;
+                return Ok(lowest);
+            }
+            // A link that names a later segment, or itself, would lead in a circle: it is as good as none.
+            if link.previous == 0 || link.previous >= number {
+                break;
+            }
+            match Segment::open(dir, link.previous, owner, access)? {
+                Some(Found::Linked(previous)) => met.push_front(previous),
+                Some(Found::Damaged(damaged)) => {
+                    lowest = lowest.min(damaged.number);
+                    self.strays.push(Stray::Damaged(damaged));
+                    break;
+                }
+                Some(Found::Spare(spare)) => {
+                    lowest = lowest.min(spare.number);
+                    break;
+                }
+                None => {
+                    lowest = lowest.min(link.previous);
+                    self.missing = Some(Missing { number: link.previous, resumes_at: link.first_seq });
+                    break;
+                }
+            }
+        }
+        self.strays.extend(met.into_iter().map(Stray::Linked));
+        Ok(lowest)
+    }
+
+    /// The active segment; `None` if nothing could be joined.
+    pub(crate) fn active(&self) -> Option<&Linked> {
+        self.segments.back()
+    }
+
+    /// The highest epoch seen in any link.
+    pub(crate) fn epoch(&self) -> u64 {
+        let strays = self.strays.iter().filter_map(|stray| match stray {
+            Stray::Linked(linked) => Some(linked.link.epoch),
+            Stray::Damaged(_) => None,
+        });
+        self.segments.iter().map(|linked| linked.link.epoch).chain(strays).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,312 @@
+//! Folds sealed segments into a new snapshot. The steps under the append lock are short; the fold is not under it.
+//!
+//! | step | what | a crash after it leaves |
+//! |---|---|---|
+//! | 1 | take `compact.lock` | nothing |
+//! | 2 | append lock: seal the active segment | an empty active segment |
+//! | 3 | sync the sealed segments: a snapshot never covers what a power cut could take | the same |
+//! | 4 | fold them over the old snapshot's lines into a temporary file; sync it, read it back | a temporary file |
+//! | 5 | the old snapshot becomes `snapshot.prev.json`, by a second name and a rename | two names of one snapshot |
+//! | 6 | append lock: the new one becomes `snapshot.json`. **Commit point: the rename** | both snapshots |
+//! | 7 | retire the segments that both snapshots cover | segments that the next run retires |
+//!
+//! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cohort::Cohort;
+use crate::error::{Error, Kind, Result};
+use crate::fold::Fold;
+use crate::home::Home;
+use crate::names::{self, Purpose};
+use crate::record::Seq;
+use crate::journal::Turn;
+use crate::segment::{Access, Found, Linked, Segment};
+use crate::settings::{DOCUMENT_VERSION, Retain};
+use crate::snapshot::{self, Head, Snapshot};
+use crate::sys::{self, LockFile, Names};
+use crate::view::{Reader, View};
+
+/// File systems give space back by the page.
+const PAGE: u64 = 4096;
+/// How much is copied at a time where a file cannot have a second name.
+const COPY_BUFFER: usize = 1 << 20;
+
+/// What a compaction has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compaction {
+    /// Another process is compacting this cohort.
+    Busy,
+    /// There was nothing new.
+    Nothing,
+    /// The fold is `log`: the active segment was sealed and synced, through this seq.
+    Sealed {
+        /// The last seq in a sealed segment.
+        seq: Seq,
+    },
+    /// There is a new snapshot.
+    Folded {
+        /// Its watermark.
+        seq: Seq,
+        /// How many records were folded in.
+        records: u64,
+        /// How many entries it has.
+        entries: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+}
+
+pub(crate) fn run(cohort: &Cohort) -> Result<Compaction> {
+    let home = cohort.home();
+    home.check_file_system()?;
+    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
+    remove_temporary(home)?;
+
+    let (sealed, through, epoch) = {
+        let mut slot = cohort.writer().journal()?;
+        let journal = slot.get()?;
+        let sealed = journal.seal(cohort.timeout())?;
+        (sealed, journal.sealed_through(), journal.epoch())
+    };
+    cohort.writer().sync(through, cohort.timeout())?;
+    home.dir.sync()?;
+    if let Some(sealed) = &sealed {
+        let segment = &sealed.segment;
+        segment.file.punch(sealed.end.next_multiple_of(PAGE), segment.file.len()?);
+    }
+    if home.settings.fold == Fold::Log {
+        return Ok(if sealed.is_some() { Compaction::Sealed { seq: through } } else { Compaction::Nothing });
+    }
+
+    let base = Base::find(home)?;
+    if base.damage.is_none() && base.seq() == through {
+        retire(home)?;
+        return Ok(Compaction::Nothing);
+    }
+    let (temporary, made) = fold(home, base.damage.is_some(), through, epoch)?;
+    keep_previous(home, &base)?;
+    publish(cohort, &base, &temporary, through, epoch)?;
+    retire(home)?;
+    let records = through - base.seq().min(through);
+    Ok(Compaction::Folded { seq: through, records, entries: made.entries, bytes: made.len() })
+}
+
+/// The snapshot to be replaced, as it was found.
+struct Base {
+    head: Option<Head>,
+    damage: Option<Error>,
+}
+
+impl Base {
+    fn find(home: &Home) -> Result<Base> {
+        match home.snapshot(names::SNAPSHOT) {
+            Ok(Some(snapshot)) => Ok(Base { head: Some(snapshot.head), damage: None }),
+            Ok(None) => {
+                let missing = home.dir.exists(names::SNAPSHOT_PREV)?;
+                let damage = missing.then(|| Error::corruption("snapshot.json is missing").at(home.dir.path()));
+                Ok(Base { head: None, damage })
+            }
+            Err(damage) if damage.is_corruption() => Ok(Base { head: None, damage: Some(damage) }),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn seq(&self) -> Seq {
+        self.head.as_ref().map_or(0, |head| head.seq)
+    }
+}
+
+/// Step 4. Damage in a block of the base shows only while it is read: then the previous snapshot serves as the base.
+fn fold(home: &Arc<Home>, rebuild: bool, through: Seq, epoch: u64) -> Result<(String, Snapshot)> {
+    if !rebuild {
+        match write(home, &Reader::open_at(home, through)?.into_view(), through, epoch) {
+            Err(e) if e.is_corruption() => {}
+            other => return other,
+        }
+        // Only now is it known that the base must not be kept as the previous snapshot.
+        quarantine_snapshot(home)?;
+    }
+    write(home, &Reader::over_previous(home, through)?.into_view(), through, epoch)
+}
+
+fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, Snapshot)> {
+    if view.seq() != through {
+        return Err(Error::corruption(format!("the sealed journal ends at seq {}, not at {through}", view.seq()))
+            .at(home.dir.path())
+            .at_seq(view.seq() + 1));
+    }
+    let head = Head {
+        tallyfold: DOCUMENT_VERSION,
+        cohort: home.owner.cohort.clone(),
+        fold: home.settings.fold,
+        epoch,
+        seq: through,
+    };
+    let temporary = names::temporary(Purpose::Snapshot, sys::random_u64());
+    let written = merge(home, view, &head, &temporary).and_then(|()| {
+        let made = home.snapshot(&temporary)?;
+        let lost = || snapshot::damaged(&home.dir.path().join(&temporary), "it is not what was written".into());
+        let made = made.filter(|made| made.head == head).ok_or_else(lost)?;
+        made.verify()?;
+        Ok(made)
+    });
+    match written {
+        Ok(made) => Ok((temporary, made)),
+        Err(e) => {
+            let _ = home.dir.remove(&temporary);
+            Err(e)
+        }
+    }
+}
+
+/// Merges the base's lines with what the tail has made of its keys. Lines that did not change are copied as bytes.
+fn merge(home: &Home, view: &View, head: &Head, temporary: &str) -> Result<()> {
+    let mut writer = snapshot::Writer::begin(home.dir.create(temporary)?, head)?;
+    let mut tail = view.tail().iter().peekable();
+    if let Some(base) = view.base() {
+        for line in base.lines("") {
+            let line = line?;
+            while let Some((key, entry)) = tail.next_if(|(key, _)| ***key < *line.key) {
+                if let Some(entry) = entry {
+                    writer.entry(key, entry)?;
+                }
+            }
+            match tail.next_if(|(key, _)| ***key == *line.key) {
+                None => writer.copy(&line)?,
+                Some((key, Some(entry))) => writer.entry(key, entry)?,
+                Some((_, None)) => {}
+            }
+        }
+    }
+    for (key, entry) in tail {
+        if let Some(entry) = entry {
+            writer.entry(key, entry)?;
+        }
+    }
+    writer.finish().map(|_| ())
+}
+
+/// Step 5. Until step 6 `snapshot.json` has two names; it never has none.
+fn keep_previous(home: &Home, base: &Base) -> Result<()> {
+    if base.damage.is_some() {
+        return quarantine_snapshot(home);
+    }
+    // A damaged block may have sent it to quarantine meanwhile; then the previous one stays.
+    if base.head.is_none() || !home.dir.exists(names::SNAPSHOT)? {
+        return Ok(());
+    }
+    let second = names::temporary(Purpose::Snapshot, sys::random_u64());
+    if !home.dir.link(names::SNAPSHOT, &second)? {
+        let from = home.dir.open_read(names::SNAPSHOT, Names::Several)?;
+        let to = home.dir.create(&second)?;
+        let mut buffer = vec![0; COPY_BUFFER];
+        let mut at = 0;
+        loop {
+            let read = from.read_at(&mut buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            to.write_at(&buffer[..read], at).map_err(|short| short.error)?;
+            at += read as u64;
+        }
+        to.sync_all()?;
+    }
+    home.dir.rename(&second, names::SNAPSHOT_PREV)?;
+    home.dir.sync()
+}
+
+/// A damaged snapshot is kept: somebody may want to see what is left of it.
+fn quarantine_snapshot(home: &Home) -> Result<()> {
+    if !home.dir.exists(names::SNAPSHOT)? {
+        return Ok(());
+    }
+    home.dir.make_sub(names::QUARANTINE)?;
+    let quarantine = home.dir.sub(names::QUARANTINE)?;
+    home.dir.rename_into(names::SNAPSHOT, &quarantine, &names::damaged_snapshot(sys::random_u64()))?;
+    quarantine.sync()?;
+    home.dir.sync()
+}
+
+/// Step 6.
+fn publish(cohort: &Cohort, base: &Base, temporary: &str, through: Seq, epoch: u64) -> Result<()> {
+    let home = cohort.home();
+    let mut slot = cohort.writer().journal()?;
+    let journal = slot.get()?;
+    let published = journal.under_lock(cohort.timeout(), |journal| {
+        let now = match home.snapshot(names::SNAPSHOT) {
+            Ok(snapshot) => snapshot.map(|snapshot| snapshot.head),
+            Err(e) if e.is_corruption() => None,
+            Err(e) => return Err(e),
+        };
+        let unchanged = now.is_none() || now == base.head;
+        if !unchanged || journal.epoch() != epoch {
+            return Err(Error::new(Kind::Conflict, format!("the journal was cut, or the snapshot replaced, while seq {through} was folded"))
+                .at(home.dir.path())
+                .advise("nothing is lost; compact again"));
+        }
+        home.dir.rename(temporary, names::SNAPSHOT)?;
+        Ok(Turn::Done(()))
+    });
+    if published.is_err() {
+        let _ = home.dir.remove(temporary);
+    }
+    published?;
+    home.dir.sync()
+}
+
+/// Step 7, oldest first: so a segment that is there vouches for all that come after it.
+fn retire(home: &Home) -> Result<()> {
+    let Some(previous) = home.snapshot(names::SNAPSHOT_PREV)? else { return Ok(()) };
+    if home.settings.retain == Retain::All || home.snapshot(names::SNAPSHOT)?.is_none() {
+        return Ok(());
+    }
+    let names: Vec<String> = home.dir.names()?;
+    let mut segments = BTreeMap::new();
+    for number in names.iter().filter_map(|name| names::parse_segment(name)) {
+        if let Some(found) = Segment::open(&home.dir, number, &home.owner, Access::Read)? {
+            segments.insert(number, found);
+        }
+    }
+    // The newest segment that begins at or below what is needed is the first to stay.
+    let needed = previous.head.seq + 1;
+    let linked = |found: &Found| match found {
+        Found::Linked(Linked { link, .. }) => Some(*link),
+        _ => None,
+    };
+    let keep = segments.iter().filter(|(_, found)| linked(found).is_some_and(|link| link.first_seq <= needed));
+    let Some(keep) = keep.map(|(number, _)| *number).max() else { return Ok(()) };
+    for (number, found) in segments.range(..keep) {
+        let name = names::segment(*number);
+        // Of two successors the later one counts: a cut is made after what it cuts.
+        let end = segments.values().filter_map(linked).filter(|link| link.previous == *number).map(|l| l.previous_end).next_back();
+        let cut = match (found, end) {
+            (Found::Linked(Linked { segment, .. }), Some(end)) => !segment.is_blank_from(end)?,
+            (Found::Spare(segment), _) => !segment.is_blank_from(crate::format::FRAMES_BEGIN)?,
+            (Found::Linked(_), None) | (Found::Damaged(_), _) => true,
+        };
+        if cut {
+            home.dir.make_sub(names::QUARANTINE)?;
+            let quarantine = home.dir.sub(names::QUARANTINE)?;
+            home.dir.rename_into(&name, &quarantine, &name)?;
+            quarantine.sync()?;
+        } else {
+            home.dir.remove(&name)?;
+        }
+    }
+    for number in names.iter().filter_map(|name| names::parse_poison(name)).filter(|number| *number < keep) {
+        home.dir.remove(&names::poison(number))?;
+    }
+    home.dir.sync()
+}
+
+/// What earlier runs left, and writers who died over a spare: one who lives makes another.
+fn remove_temporary(home: &Home) -> Result<()> {
+    for name in home.dir.names()?.iter().filter(|name| names::parse_temporary(name).is_some()) {
+        home.dir.remove(name)?;
+    }
+    Ok(())
+}

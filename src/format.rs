@@ -1,0 +1,476 @@
+//! The bytes of a segment: encode to `Vec<u8>`, decode from `&[u8]`, open nothing. `docs/format.md` is the specification.
+//!
+//! ```text
+//! segment:  identity (512) · link (512) · frame · frame · … · zeros
+//! frame:    header (40) · body (body_len) · zeros to a multiple of 8
+//! header:   0 body_len u32 · 4 count u32 · 8 first_seq u64 · 16 durable_seq u64 · 24 time_us i64 · 32 body_crc u32 · 36 header_crc u32
+//! body:     count × ( kind u8 · key_len u64 · key · value_len u64 · value )
+//! ```
+//!
+//! Everything is little-endian. bincode writes the integers, and only this file knows it.
+
+use bincode::config::{Configuration, Fixint, LittleEndian};
+use bincode::de::BorrowDecode;
+use bincode::enc::Encode;
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+
+use crate::record::{Kind, RecordRef};
+
+/// The version this code writes and the newest it reads.
+pub(crate) const VERSION: u32 = 1;
+/// Identity and link each take one sector: a disk writes it whole or not at all.
+pub(crate) const BLOCK: usize = 512;
+/// Where the first frame of a segment begins.
+pub(crate) const FRAMES_BEGIN: u64 = 2 * BLOCK as u64;
+pub(crate) const HEADER: usize = 40;
+/// Frames begin at multiples of this.
+pub(crate) const ALIGN: u64 = 8;
+/// The largest body any setting allows, in bytes: what a reader believes at most.
+pub(crate) const MAX_BODY: u32 = 1 << 30;
+
+const IDENTITY_MAGIC: [u8; 8] = *b"TALLYSEG";
+const LINK_MAGIC: [u8; 8] = *b"TALLYLNK";
+const BLOCK_CRC_AT: usize = BLOCK - 4;
+const HEADER_CRC_AT: usize = HEADER - 4;
+const COHORT_NAME: usize = 128;
+
+/// Bits of `incompatible` this version understands: a segment with any other must not be read.
+const KNOWN_INCOMPATIBLE: u32 = 0;
+/// Bits of `compatible` this version understands: a segment with any other may be read, not written.
+const KNOWN_COMPATIBLE: u32 = 0;
+
+const KIND_BITS: u8 = 0b0111;
+const NONFINITE_BIT: u8 = 0b1000;
+
+/// A limit on what one decode may claim, above every body.
+const DECODE_LIMIT: usize = MAX_BODY as usize + BLOCK;
+const CONFIG: Configuration<LittleEndian, Fixint, bincode::config::Limit<DECODE_LIMIT>> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<DECODE_LIMIT>();
+
+/// The first block of a segment: which segment of which cohort of which store it is. Written and synced before the segment
+/// gets its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) number: u64,
+    pub(crate) store: [u8; 16],
+    /// Seeds every CRC behind this block, so that bytes of another segment never validate here.
+    pub(crate) salt: u32,
+    pub(crate) cohort: String,
+    /// Unknown compatible features: read only.
+    pub(crate) read_only: bool,
+}
+
+/// The second block: makes the segment a part of the journal. Zeros until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Of this segment and all after it, until a cut.
+    pub(crate) epoch: u64,
+    /// The seq of the first record here.
+    pub(crate) first_seq: u64,
+    /// The predecessor: its number (0: none), the length at which it ends, and the CRC found last in it.
+    pub(crate) previous: u64,
+    pub(crate) previous_end: u64,
+    pub(crate) previous_crc: u32,
+    /// The highest seq known durable when this was written.
+    pub(crate) durable_seq: u64,
+    pub(crate) time_us: i64,
+}
+
+/// The fixed part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) body_len: u32,
+    pub(crate) count: u32,
+    pub(crate) first_seq: u64,
+    pub(crate) durable_seq: u64,
+    pub(crate) time_us: i64,
+    pub(crate) body_crc: u32,
+    pub(crate) header_crc: u32,
+}
+
+/// Why a block was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BadBlock {
+    /// Nothing but zeros.
+    Blank,
+    /// Not what was written.
+    Damaged(&'static str),
+    /// A later version, or a feature that this one does not know.
+    Newer(String),
+}
+
+/// CRC-32 (zlib's polynomial) with a seed: the same as Python's `zlib.crc32(bytes, seed)`.
+pub(crate) fn crc(bytes: &[u8], seed: u32) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+pub(crate) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| *b == 0)
+}
+
+impl Identity {
+    pub(crate) fn encode(&self) -> [u8; BLOCK] {
+        let mut cohort = [0; COHORT_NAME];
+        // Names are checked against the same bound when a cohort is made.
+        let len = self.cohort.len().min(COHORT_NAME);
+        cohort[..len].copy_from_slice(&self.cohort.as_bytes()[..len]);
+        let mut out = Vec::with_capacity(BLOCK);
+        put(&mut out, (IDENTITY_MAGIC, VERSION, KNOWN_INCOMPATIBLE, KNOWN_COMPATIBLE, len as u32));
+        put(&mut out, (self.number, self.store, self.salt, 0u32, cohort));
+        block(out, 0)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, BadBlock> {
+        let bytes = checked_block(bytes, 0, IDENTITY_MAGIC)?;
+        type Fields = ([u8; 8], u32, u32, u32, u32, u64, [u8; 16], u32, u32, [u8; COHORT_NAME]);
+        let ((_, version, incompatible, compatible, len, number, store, salt, _, cohort), _) =
+            get::<Fields>(bytes).ok_or(BadBlock::Damaged("the identity is cut short"))?;
+        if version > VERSION {
+            return Err(BadBlock::Newer(format!("format version {version}, this is version {VERSION}")));
+        }
+        if incompatible & !KNOWN_INCOMPATIBLE != 0 {
+            return Err(BadBlock::Newer(format!("unknown incompatible feature bits {incompatible:#x}")));
+        }
+        let cohort = cohort.get(..len as usize).and_then(|name| std::str::from_utf8(name).ok());
+        Ok(Identity {
+            number,
+            store,
+            salt,
+            cohort: cohort.ok_or(BadBlock::Damaged("the identity names no cohort"))?.to_string(),
+            read_only: compatible & !KNOWN_COMPATIBLE != 0,
+        })
+    }
+}
+
+impl Link {
+    pub(crate) fn encode(&self, salt: u32) -> [u8; BLOCK] {
+        let mut out = Vec::with_capacity(BLOCK);
+        put(&mut out, (LINK_MAGIC, self.epoch, self.first_seq, self.previous, self.previous_end));
+        put(&mut out, (self.previous_crc, 0u32, self.durable_seq, self.time_us));
+        block(out, salt)
+    }
+
+    pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Link, BadBlock> {
+        let bytes = checked_block(bytes, salt, LINK_MAGIC)?;
+        type Fields = ([u8; 8], u64, u64, u64, u64, u32, u32, u64, i64);
+        let ((_, epoch, first_seq, previous, previous_end, previous_crc, _, durable_seq, time_us), _) =
+            get::<Fields>(bytes).ok_or(BadBlock::Damaged("the link is cut short"))?;
+        Ok(Link { epoch, first_seq, previous, previous_end, previous_crc, durable_seq, time_us })
+    }
+
+    /// The block's own CRC: what a successor names when no frame stands in this segment.
+    pub(crate) fn crc(&self, salt: u32) -> u32 {
+        let bytes = self.encode(salt);
+        crc(&bytes[..BLOCK_CRC_AT], salt)
+    }
+}
+
+/// Fills a block up with zeros and ends it with the CRC of all before.
+fn block(mut out: Vec<u8>, seed: u32) -> [u8; BLOCK] {
+    out.resize(BLOCK_CRC_AT, 0);
+    let sum = crc(&out, seed);
+    put(&mut out, sum);
+    let mut block = [0; BLOCK];
+    block.copy_from_slice(&out);
+    block
+}
+
+/// The CRC stands at the same place in every version, so damage is told from a newer format.
+fn checked_block(bytes: &[u8], seed: u32, magic: [u8; 8]) -> Result<&[u8], BadBlock> {
+    let bytes = bytes.get(..BLOCK).ok_or(BadBlock::Damaged("the file ends inside the block"))?;
+    if is_blank(bytes) {
+        return Err(BadBlock::Blank);
+    }
+    let (content, sum) = bytes.split_at(BLOCK_CRC_AT);
+    if !content.starts_with(&magic) {
+        return Err(BadBlock::Damaged("the block does not begin with its magic number"));
+    }
+    if sum != crc(content, seed).to_le_bytes() {
+        return Err(BadBlock::Damaged("the block's CRC does not match"));
+    }
+    Ok(bytes)
+}
+
+impl Header {
+    /// The header of a frame around `body`, with everything but the salted CRC.
+    pub(crate) fn new(body: &Body, first_seq: u64, durable_seq: u64, time_us: i64) -> Header {
+        let body_len = body.bytes.len() as u32;
+        Header { body_len, count: body.count, first_seq, durable_seq, time_us, body_crc: body.crc, header_crc: 0 }
+    }
+
+    /// The header's bytes in a segment with this salt, and its CRC.
+    pub(crate) fn encode(&self, salt: u32) -> ([u8; HEADER], u32) {
+        let mut out = Vec::with_capacity(HEADER);
+        put(&mut out, (self.body_len, self.count, self.first_seq, self.durable_seq, self.time_us, self.body_crc));
+        let sum = crc(&out, salt);
+        put(&mut out, sum);
+        let mut header = [0; HEADER];
+        header.copy_from_slice(&out);
+        (header, sum)
+    }
+
+    /// The header at the beginning of `bytes`, if its CRC holds and what it claims fits into the `left` bytes of its segment
+    /// (header included). Nothing it claims is believed before that.
+    pub(crate) fn decode(bytes: &[u8], salt: u32, left: u64) -> Option<Header> {
+        let bytes = bytes.get(..HEADER)?;
+        let ((body_len, count, first_seq, durable_seq, time_us, body_crc, header_crc), _) =
+            get::<(u32, u32, u64, u64, i64, u32, u32)>(bytes)?;
+        // Zeros are refused by value, whatever the salt makes of their CRC.
+        if first_seq == 0 || crc(&bytes[..HEADER_CRC_AT], salt) != header_crc {
+            return None;
+        }
+        let header = Header { body_len, count, first_seq, durable_seq, time_us, body_crc, header_crc };
+        (body_len <= MAX_BODY && header.frame_len() <= left).then_some(header)
+    }
+
+    /// Bytes of the whole frame, padding included.
+    pub(crate) fn frame_len(&self) -> u64 {
+        frame_len(self.body_len as usize)
+    }
+
+    /// The seq after this frame's last.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.count))
+    }
+
+    /// Whether `frame`, the bytes of the whole frame, holds the body that this header describes.
+    pub(crate) fn body_is_whole(&self, frame: &[u8]) -> bool {
+        let end = HEADER + self.body_len as usize;
+        frame.len() as u64 == self.frame_len()
+            && crc(&frame[HEADER..end], 0) == self.body_crc
+            && is_blank(&frame[end..])
+    }
+}
+
+/// Bytes of a frame whose body takes `body_len`.
+pub(crate) fn frame_len(body_len: usize) -> u64 {
+    (HEADER as u64 + body_len as u64).next_multiple_of(ALIGN)
+}
+
+/// An encoded batch: what is made before the lock is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) crc: u32,
+}
+
+impl Body {
+    /// No records: carries a `durable_seq` to the disk, and nothing else.
+    pub(crate) fn empty() -> Body {
+        Body::seal(Vec::new(), 0)
+    }
+
+    pub(crate) fn seal(bytes: Vec<u8>, count: u32) -> Body {
+        let crc = crc(&bytes, 0);
+        Body { bytes, count, crc }
+    }
+
+    /// The frame's bytes in a segment with this salt, padding included, and the header's CRC.
+    pub(crate) fn frame(&self, header: &Header, salt: u32) -> (Vec<u8>, u32) {
+        let (head, sum) = header.encode(salt);
+        let mut frame = Vec::with_capacity(header.frame_len() as usize);
+        frame.extend_from_slice(&head);
+        frame.extend_from_slice(&self.bytes);
+        frame.resize(header.frame_len() as usize, 0);
+        (frame, sum)
+    }
+}
+
+/// Appends one record to a body.
+pub(crate) fn put_record(out: &mut Vec<u8>, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) {
+    let kind = kind as u8 | if nonfinite { NONFINITE_BIT } else { 0 };
+    put(out, (kind, key, value));
+}
+
+/// The bytes of one record's key and value beside their content.
+pub(crate) const RECORD_OVERHEAD: usize = 1 + 8 + 8;
+
+/// The records of a body, in order. An error is a body that the CRC vouches for and that still makes no sense.
+pub(crate) fn records<'a>(header: &Header, body: &'a [u8]) -> Records<'a> {
+    Records { rest: body, left: header.count, seq: header.first_seq, time_us: header.time_us }
+}
+
+/// See [`records`].
+pub(crate) struct Records<'a> {
+    rest: &'a [u8],
+    left: u32,
+    seq: u64,
+    time_us: i64,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RecordRef<'a>, &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            let rest = std::mem::take(&mut self.rest);
+            return (!rest.is_empty()).then_some(Err("bytes are left after the last record"));
+        }
+        self.left -= 1;
+        let Some(((kind, key, value), used)) = get::<(u8, &str, &[u8])>(self.rest) else {
+            self.left = 0;
+            self.rest = &[];
+            return Some(Err("a record is cut short or its key is not UTF-8"));
+        };
+        self.rest = &self.rest[used..];
+        let seq = self.seq;
+        self.seq += 1;
+        let record = match kind & KIND_BITS {
+            _ if kind & !(KIND_BITS | NONFINITE_BIT) != 0 => None,
+            1 => Some(Kind::Put),
+            2 => Some(Kind::Delete),
+            3 => Some(Kind::Raw),
+            _ => None,
+        };
+        Some(match record {
+            Some(kind_of) => Ok(RecordRef {
+                seq,
+                time_us: self.time_us,
+                kind: kind_of,
+                nonfinite: kind & NONFINITE_BIT != 0,
+                key,
+                value,
+            }),
+            None => Err("a record is of no known kind"),
+        })
+    }
+}
+
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Writer for Tail<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: impl Encode) {
+    let encoded = bincode::encode_into_writer(value, Tail(out), CONFIG);
+    // The writer above never fails, and integers, arrays, strings and slices always encode.
+    debug_assert!(encoded.is_ok());
+}
+
+fn get<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Option<(T, usize)> {
+    bincode::borrow_decode_from_slice(bytes, CONFIG).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    fn body(records: &[(Kind, bool, &str, &[u8])]) -> Body {
+        let mut bytes = Vec::new();
+        for (kind, nonfinite, key, value) in records {
+            put_record(&mut bytes, *kind, *nonfinite, key, value);
+        }
+        Body::seal(bytes, records.len() as u32)
+    }
+
+    #[test]
+    fn a_frame_is_the_bytes_that_to_le_bytes_would_write() {
+        let body = body(&[(Kind::Put, true, "k", b"\"NaN\""), (Kind::Delete, false, "", b"")]);
+        let header = Header::new(&body, 7, 6, -2);
+        let (frame, sum) = body.frame(&header, 0xABCD_EF01);
+
+        let mut records = vec![9];
+        records.extend(1u64.to_le_bytes());
+        records.extend(b"k");
+        records.extend(5u64.to_le_bytes());
+        records.extend(b"\"NaN\"");
+        records.push(2);
+        records.extend(0u64.to_le_bytes());
+        records.extend(0u64.to_le_bytes());
+        let mut expected = Vec::new();
+        expected.extend((records.len() as u32).to_le_bytes());
+        expected.extend(2u32.to_le_bytes());
+        expected.extend(7u64.to_le_bytes());
+        expected.extend(6u64.to_le_bytes());
+        expected.extend((-2i64).to_le_bytes());
+        expected.extend(crc(&records, 0).to_le_bytes());
+        expected.extend(crc(&expected, 0xABCD_EF01).to_le_bytes());
+        expected.extend(&records);
+        expected.resize(expected.len().next_multiple_of(8), 0);
+        assert_eq!(frame, expected);
+
+        let back = Header::decode(&frame, 0xABCD_EF01, frame.len() as u64).unwrap();
+        assert_eq!(back, Header { header_crc: sum, ..header });
+        assert!(back.body_is_whole(&frame));
+        assert_eq!(Header::decode(&frame, 0xABCD_EF02, frame.len() as u64), None, "another segment's salt");
+        assert_eq!(Header::decode(&frame, 0xABCD_EF01, frame.len() as u64 - 1), None, "more than is left");
+    }
+
+    #[test]
+    fn zeros_never_validate_whatever_the_salt() {
+        for salt in (0..200_000u32).chain([u32::MAX]) {
+            assert_eq!(Header::decode(&[0; HEADER], salt, u64::MAX), None);
+        }
+        assert_eq!(Identity::decode(&[0; BLOCK]), Err(BadBlock::Blank));
+        assert_eq!(Link::decode(&[0; BLOCK], 1), Err(BadBlock::Blank));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_and_of_both_blocks_is_noticed() {
+        let body = body(&[(Kind::Put, false, "key", b"{\"a\":1}")]);
+        let (frame, _) = body.frame(&Header::new(&body, 1, 0, 3), 5);
+        for bit in 0..frame.len() * 8 {
+            let mut bad = frame.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let accepted = Header::decode(&bad, 5, bad.len() as u64).is_some_and(|h| h.body_is_whole(&bad));
+            assert!(!accepted, "bit {bit}");
+        }
+        let identity = Identity { number: 1, store: [7; 16], salt: 5, cohort: "c".into(), read_only: false };
+        let link =
+            Link { epoch: 1, first_seq: 1, previous: 0, previous_end: 0, previous_crc: 0, durable_seq: 0, time_us: 9 };
+        for bit in 0..BLOCK * 8 {
+            let (mut a, mut b) = (identity.encode(), link.encode(5));
+            a[bit / 8] ^= 1 << (bit % 8);
+            b[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(Identity::decode(&a), Err(BadBlock::Damaged(_))), "identity bit {bit}");
+            assert!(matches!(Link::decode(&b, 5), Err(BadBlock::Damaged(_))), "link bit {bit}");
+        }
+        assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
+        assert_eq!(Link::decode(&link.encode(5), 5), Ok(link));
+    }
+
+    #[test]
+    fn a_newer_version_and_unknown_features_are_told_from_damage() {
+        let identity = Identity { number: 1, store: [7; 16], salt: 5, cohort: "c".into(), read_only: false };
+        let with = |at: usize, value: u32| {
+            let mut bytes = identity.encode()[..BLOCK_CRC_AT].to_vec();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            Identity::decode(&block(bytes, 0))
+        };
+        assert_eq!(with(8, 2), Err(BadBlock::Newer("format version 2, this is version 1".into())));
+        assert_eq!(with(12, 4), Err(BadBlock::Newer("unknown incompatible feature bits 0x4".into())));
+        assert!(with(16, 1).unwrap().read_only, "unknown compatible features: read only");
+    }
+
+    quickcheck! {
+        fn records_come_back_as_they_were_put(records: Vec<(bool, String, Vec<u8>)>) -> bool {
+            let mut bytes = Vec::new();
+            for (nonfinite, key, value) in &records {
+                put_record(&mut bytes, Kind::Raw, *nonfinite, key, value);
+            }
+            let body = Body::seal(bytes, records.len() as u32);
+            let header = Header::new(&body, 11, 0, 0);
+            let back: Result<Vec<_>, _> = super::records(&header, &body.bytes)
+                .map(|r| r.map(|r| (r.nonfinite, r.key.to_string(), r.value.to_vec())))
+                .collect();
+            back == Ok(records)
+        }
+
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, count: u32) -> bool {
+            let header = Header { body_len: bytes.len() as u32, count, first_seq: 1, durable_seq: 0, time_us: 0, body_crc: 0, header_crc: 0 };
+            let _ = super::records(&header, &bytes).take(1000).count();
+            let _ = Header::decode(&bytes, 0, u64::MAX);
+            let _ = Identity::decode(&bytes);
+            true
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a cohort lives, and what is fixed about it: what every part of the engine stands on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chain::Floor;
+use crate::error::{Error, Kind, Result};
+use crate::fold::Fold;
+use crate::names;
+use crate::record::Seq;
+use crate::segment::Owner;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::sys::{Dir, Reach};
+
+/// Where a cohort lives and what is fixed about it.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) dir: Arc<Dir>,
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) settings: Settings,
+    pub(crate) reach: Reach,
+    pub(crate) file_system: String,
+}
+
+impl Home {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.settings.timeout()
+    }
+
+    pub(crate) fn snapshot(&self, name: &str) -> Result<Option<Snapshot>> {
+        Snapshot::open(&self.dir, name, &self.owner, self.settings.fold, self.reach)
+    }
+
+    /// The highest seq that a snapshot covers; a damaged one counts for nothing, for it has to be rebuilt.
+    pub(crate) fn watermark(&self) -> Result<Seq> {
+        for name in [names::SNAPSHOT, names::SNAPSHOT_PREV] {
+            match self.snapshot(name) {
+                Ok(Some(snapshot)) => return Ok(snapshot.head.seq),
+                Ok(None) => {}
+                Err(e) if e.is_corruption() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Where a writer's scan begins.
+    pub(crate) fn floor(&self) -> Result<Floor> {
+        match self.settings.fold {
+            Fold::Log => Ok(Floor::Durable),
+            _ => self.watermark().map(Floor::Seq),
+        }
+    }
+
+    /// Whether `flock` can be believed here.
+    pub(crate) fn check_file_system(&self) -> Result<()> {
+        if self.reach != Reach::Network || self.settings.trust_network_locks {
+            return Ok(());
+        }
+        let what = format!("refused: {} may be shared with hosts whose locks are not seen here", self.file_system);
+        Err(Error::new(Kind::UnsafeFileSystem, what).at(self.dir.path()).advise(
+            "put the store on a local file system; or, if its locks do exclude all hosts (NFS without nolock, Lustre with \
+             flock), make the cohort with \"trust_network_locks\": true",
+        ))
+    }
+}

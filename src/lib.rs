@@ -1,0 +1,88 @@
+//! tallyfold lets many processes keep one tally without losing a line of it.
+//!
+//! Writers append small checksummed [records](Record) to a [cohort](Cohort)'s journal under a short exclusive lock and get a
+//! [seq](Seq) back; a [compactor](Cohort::compact) folds the journal into `snapshot.json`; readers merge snapshot and journal
+//! tail into a [view](View) without taking a lock.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?; let path = dir.path().join("store");
+//! use serde_json::json;
+//! use tallyfold::{Settings, Store};
+//!
+//! let store = Store::open(path)?;
+//! let runs = store.create("TRAINING", Settings::latest())?;
+//!
+//! let seq = runs.append("run-1", &json!({"loss": 0.31, "acc": 0.98}))?;
+//! assert_eq!(seq, 1);
+//!
+//! let view = runs.view()?;
+//! assert_eq!(view.get("run-1")?.unwrap().json(), r#"{"loss":0.31,"acc":0.98}"#);
+//!
+//! runs.compact()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! 1. A record whose append has returned survives the death of any process; one appended *durably* survives a power cut.
+//! 2. Seqs are 1, 2, 3, … without gaps, each handed out once. Order is seq and nothing else.
+//! 3. A batch is visible and kept as a whole or not at all.
+//! 4. A view is a prefix of the order, and holds every record acknowledged on this host before the read began.
+//! 5. The state does not depend on when, or whether, compaction ran.
+//! 6. Readers take no lock that delays a writer, change nothing, and work on read-only media.
+//! 7. Nothing is dropped in silence: what a crash tore is kept aside, corruption refuses writes and names the place.
+//!
+//! # What it does not do
+//!
+//! It is no database: no queries, no transactions across cohorts, no network protocol. CRCs find accidents, not forgers. Linux
+//! on local file systems is what is tested; `docs/design.md` in the repository says what is assumed of the disk.
+//!
+//! # Features
+//!
+//! `cli` (default) builds the `tallyfold` command. A library needs none: `default-features = false`.
+
+// The modules, in the order a record travels.
+mod store;
+mod cohort;
+mod home;
+mod settings;
+mod record;
+mod value;
+mod journal;
+mod durable;
+mod segment;
+mod format;
+mod chain;
+mod scan;
+mod recover;
+mod cursor;
+mod view;
+mod fold;
+mod snapshot;
+mod compact;
+mod verify;
+mod stats;
+mod names;
+mod error;
+mod sys;
+
+pub use cohort::{Cohort, Expect};
+pub use compact::Compaction;
+pub use cursor::{Cursor, Follow};
+pub use error::{Error, Result};
+pub use fold::{Entry, Fold};
+pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, Seq};
+pub use settings::{LockClass, Retain, Settings};
+pub use stats::Stats;
+pub use store::Store;
+pub use verify::{Finding, Report, Severity};
+pub use view::{Iter, Reader, View};
+
+/// For the command, which owns its process; no part of the library's interface.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod process {
+    pub use crate::sys::ignore_file_size_signal;
+}

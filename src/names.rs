@@ -1,0 +1,237 @@
+//! Every name tallyfold owns in a file system, each spelled once: formatter beside parser.
+//!
+//! ```text
+//! <store>/store.json
+//!         .new-<16 hex>/                      a cohort being made; renamed into place whole
+//!         <cohort>/cohort.json  lock  compact.lock
+//!                  00000001.journal           segments, 8 digits or more
+//!                  00000001.poison            a sync of that segment failed
+//!                  snapshot.json  snapshot.prev.json
+//!                  <purpose>.<16 hex>.tmp     temporary files
+//!                  quarantine/                segments with cut-off bytes, snapshot.<16 hex>.json
+//! ```
+
+use crate::error::{Error, Result};
+
+pub(crate) const STORE: &str = "store.json";
+pub(crate) const COHORT: &str = "cohort.json";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const COMPACT_LOCK: &str = "compact.lock";
+pub(crate) const SNAPSHOT: &str = "snapshot.json";
+pub(crate) const SNAPSHOT_PREV: &str = "snapshot.prev.json";
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+const JOURNAL_SUFFIX: &str = ".journal";
+const POISON_SUFFIX: &str = ".poison";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+const NEW_COHORT_PREFIX: &str = ".new-";
+
+/// The longest cohort name, in bytes of UTF-8.
+pub(crate) const MAX_COHORT_NAME: usize = 128;
+/// The longest encoded name: file systems take 255 bytes, and something may have to be put around it.
+const MAX_ENCODED: usize = 240;
+
+/// What a temporary file will become. A compactor removes what an earlier one left, by purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Segment,
+    Snapshot,
+    Json,
+}
+
+impl Purpose {
+    const ALL: [(Purpose, &'static str); 3] =
+        [(Purpose::Segment, "segment"), (Purpose::Snapshot, "snapshot"), (Purpose::Json, "json")];
+
+    fn word(self) -> &'static str {
+        match self {
+            Purpose::Segment => "segment",
+            Purpose::Snapshot => "snapshot",
+            Purpose::Json => "json",
+        }
+    }
+}
+
+pub(crate) fn segment(number: u64) -> String {
+    format!("{number:08}{JOURNAL_SUFFIX}")
+}
+
+/// The number in a segment's name; `None` for anything that [`segment`] would not have written.
+pub(crate) fn parse_segment(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()?;
+    (number > 0 && segment(number) == name).then_some(number)
+}
+
+pub(crate) fn poison(number: u64) -> String {
+    format!("{number:08}{POISON_SUFFIX}")
+}
+
+pub(crate) fn parse_poison(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(POISON_SUFFIX)?.parse().ok()?;
+    (number > 0 && poison(number) == name).then_some(number)
+}
+
+pub(crate) fn temporary(purpose: Purpose, random: u64) -> String {
+    format!("{}.{random:016x}{TEMPORARY_SUFFIX}", purpose.word())
+}
+
+pub(crate) fn parse_temporary(name: &str) -> Option<Purpose> {
+    let (word, random) = name.strip_suffix(TEMPORARY_SUFFIX)?.split_once('.')?;
+    let random = u64::from_str_radix(random, 16).ok()?;
+    let purpose = Purpose::ALL.iter().find(|(_, w)| *w == word)?.0;
+    (temporary(purpose, random) == name).then_some(purpose)
+}
+
+/// A damaged snapshot in quarantine.
+pub(crate) fn damaged_snapshot(random: u64) -> String {
+    format!("snapshot.{random:016x}.json")
+}
+
+pub(crate) fn new_cohort(random: u64) -> String {
+    format!("{NEW_COHORT_PREFIX}{random:016x}")
+}
+
+pub(crate) fn is_new_cohort(name: &str) -> bool {
+    name.strip_prefix(NEW_COHORT_PREFIX)
+        .and_then(|random| u64::from_str_radix(random, 16).ok())
+        .is_some_and(|random| new_cohort(random) == name)
+}
+
+/// The directory name of a cohort: letters, digits, `-`, `_` and inner `.` stand as they are, every other byte as `%XX`.
+/// So no name leaves the store, hides, collides with one of our files or is a device on Windows.
+pub(crate) fn cohort_directory(cohort: &str) -> Result<String> {
+    if cohort.is_empty() {
+        return Err(Error::invalid("a cohort's name cannot be empty").advise("give it a name, such as TRAINING"));
+    }
+    if cohort.len() > MAX_COHORT_NAME {
+        return Err(Error::invalid(format!(
+            "a cohort's name takes at most {MAX_COHORT_NAME} bytes, this one has {}",
+            cohort.len()
+        ))
+        .advise("shorten it"));
+    }
+    let last = cohort.len() - 1;
+    let reserved = is_reserved(cohort);
+    let mut encoded = String::with_capacity(cohort.len());
+    for (i, byte) in cohort.bytes().enumerate() {
+        let plain = match byte {
+            b'.' => i != 0 && i != last,
+            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
+        };
+        // One encoded byte is enough to make a reserved name another name.
+        if plain && !(reserved && i == 0) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if encoded.len() > MAX_ENCODED {
+        return Err(Error::invalid(format!(
+            "the cohort's name takes {} bytes as a directory name, {MAX_ENCODED} are allowed",
+            encoded.len()
+        ))
+        .advise("use fewer characters outside A-Z a-z 0-9 . _ -"));
+    }
+    Ok(encoded)
+}
+
+/// The cohort whose directory this is; `None` for a name that [`cohort_directory`] would not have made.
+pub(crate) fn parse_cohort_directory(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let hex = std::str::from_utf8(tail.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(hex, 16).ok()?);
+        rest = tail.get(2..)?;
+    }
+    let cohort = String::from_utf8(bytes).ok()?;
+    (cohort_directory(&cohort).ok()? == name).then_some(cohort)
+}
+
+fn is_reserved(cohort: &str) -> bool {
+    let stem = cohort.split('.').next().unwrap_or_default().to_ascii_uppercase();
+    let device = match stem.as_str() {
+        "CON" | "PRN" | "AUX" | "NUL" => true,
+        _ => {
+            stem.len() == 4
+                && (stem.starts_with("COM") || stem.starts_with("LPT"))
+                && stem.ends_with(|c: char| ('1'..='9').contains(&c))
+        }
+    };
+    device || cohort.eq_ignore_ascii_case(STORE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    #[test]
+    fn plain_names_stand_as_they_are_and_others_cannot_leave_the_store() {
+        for (cohort, directory) in [
+            ("TRAINING", "TRAINING"),
+            ("cs_2025Q3_v1-a.b", "cs_2025Q3_v1-a.b"),
+            ("../x", "%2E.%2Fx"),
+            ("a/b", "a%2Fb"),
+            (".", "%2E"),
+            ("..", "%2E%2E"),
+            ("a.", "a%2E"),
+            ("nul.txt", "%6Eul.txt"),
+            ("COM1", "%43OM1"),
+            ("store.json", "%73tore.json"),
+            ("a\0\n%", "a%00%0A%25"),
+            ("Ärger", "%C3%84rger"),
+        ] {
+            assert_eq!(cohort_directory(cohort).unwrap(), directory);
+            assert_eq!(parse_cohort_directory(directory).as_deref(), Some(cohort));
+        }
+    }
+
+    #[test]
+    fn empty_and_overlong_names_are_refused_with_the_reason() {
+        assert!(cohort_directory("").unwrap_err().to_string().contains("empty"));
+        assert!(cohort_directory(&"x".repeat(300)).unwrap_err().to_string().contains("at most 128 bytes"));
+        let error = cohort_directory(&"/".repeat(100)).unwrap_err();
+        assert!(error.is_invalid() && error.to_string().contains("300 bytes as a directory name"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_no_formatter_wrote_is_not_ours() {
+        for name in ["1.journal", "00000000.journal", "+0000001.journal", "00000001.journal~", "00000001"] {
+            assert_eq!(parse_segment(name), None, "{name}");
+        }
+        assert_eq!(parse_segment("123456789.journal"), Some(123_456_789));
+        for name in ["%", "%2", "%2e", "a/b", "%41", ".x", "%FF"] {
+            assert_eq!(parse_cohort_directory(name), None, "{name}");
+        }
+        for name in ["snapshot.12.tmp", "other.0000000000000001.tmp", "snapshot.json"] {
+            assert_eq!(parse_temporary(name), None, "{name}");
+        }
+    }
+
+    quickcheck! {
+        fn every_formatter_is_undone_by_its_parser(number: u64, random: u64) -> bool {
+            let number = number.max(1);
+            parse_segment(&segment(number)) == Some(number)
+                && parse_poison(&poison(number)) == Some(number)
+                && is_new_cohort(&new_cohort(random))
+                && Purpose::ALL.iter().all(|(p, _)| parse_temporary(&temporary(*p, random)) == Some(*p))
+        }
+
+        fn every_encoded_cohort_name_decodes_and_stays_one_plain_component(cohort: String) -> bool {
+            match cohort_directory(&cohort) {
+                Err(error) => error.is_invalid(),
+                Ok(name) => {
+                    parse_cohort_directory(&name) == Some(cohort)
+                        && !name.starts_with('.')
+                        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.%".contains(&b))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a writer appends: records, and batches of them.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::format::{self, Body};
+use crate::value;
+
+/// A record's number in its cohort: 1, 2, 3, … without gaps. 0 stands for "none".
+pub type Seq = u64;
+
+/// The longest key, in bytes of UTF-8.
+pub const MAX_KEY_BYTES: usize = 65_535;
+
+/// serde_json gives an object whose first key begins so a meaning of its own, and keys become keys of the snapshot.
+const RESERVED_KEY: &str = "$serde_json::private::";
+
+/// What a record does to the entry of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Carries a JSON value for the fold.
+    Put = 1,
+    /// Removes the entry.
+    Delete = 2,
+    /// Carries opaque bytes; only in cohorts whose fold is `log`.
+    Raw = 3,
+}
+
+/// A record where it lies in a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordRef<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) time_us: i64,
+    pub(crate) kind: Kind,
+    pub(crate) nonfinite: bool,
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a [u8],
+}
+
+/// A record read from the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    seq: Seq,
+    time_us: i64,
+    kind: Kind,
+    nonfinite: bool,
+    key: String,
+    value: Vec<u8>,
+}
+
+impl Record {
+    /// Its number in the cohort.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// When it was written: microseconds since 1970 by the writer's wall clock. Information, never an order.
+    pub fn time_us(&self) -> i64 {
+        self.time_us
+    }
+
+    /// Put, delete or raw.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its key; may be empty.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The JSON text of a put; `None` for the other kinds.
+    pub fn json(&self) -> Option<&str> {
+        match self.kind {
+            Kind::Put => std::str::from_utf8(&self.value).ok(),
+            Kind::Delete | Kind::Raw => None,
+        }
+    }
+
+    /// The bytes of the value: JSON text of a put, anything of a raw record, nothing of a delete.
+    pub fn bytes(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// Whether non-finite numbers stand in the JSON text as the strings `NaN`, `Infinity` and `-Infinity`.
+    pub fn nonfinite(&self) -> bool {
+        self.nonfinite
+    }
+
+    /// The value as a `T`, non-finite numbers as floats again.
+    ///
+    /// # Errors
+    /// `is_invalid` if the record has no JSON value or it is no `T`.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
+        let json = self.json().ok_or_else(|| Error::invalid("the record has no JSON value").at_seq(self.seq))?;
+        decode(json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
+    }
+}
+
+impl RecordRef<'_> {
+    pub(crate) fn to_record(self) -> Record {
+        Record {
+            seq: self.seq,
+            time_us: self.time_us,
+            kind: self.kind,
+            nonfinite: self.nonfinite,
+            key: self.key.to_string(),
+            value: self.value.to_vec(),
+        }
+    }
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(json: &str, nonfinite: bool) -> Result<T> {
+    value::decode(json, nonfinite).map_err(|fault| Error::invalid(format!("the value is not of that type: {fault}")))
+}
+
+/// Records to be appended together: visible together or not at all, to readers and to whatever a crash leaves.
+///
+/// Everything is checked and encoded here, before any lock is taken. A record that is refused leaves the batch as it was.
+///
+/// ```
+/// let mut batch = tallyfold::Batch::new();
+/// batch.put("run-1:TRAINING", &serde_json::json!({"auc": 0.61}))?;
+/// batch.delete("run-0:TRAINING")?;
+/// assert_eq!(batch.len(), 2);
+/// # Ok::<(), tallyfold::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    count: u32,
+    raw: bool,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds a put of any serializable value. Non-finite floats are kept, as `docs/format.md` describes.
+    ///
+    /// # Errors
+    /// `is_invalid` for what JSON cannot hold (such as a map whose keys are maps), or a key that is too long.
+    pub fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<&mut Batch> {
+        let text = value::encode(value).map_err(refused)?;
+        self.push(Kind::Put, text.nonfinite, key, text.text.as_bytes())
+    }
+
+    /// Adds a put of JSON text. White space between tokens is removed, everything else is kept to the letter.
+    ///
+    /// # Errors
+    /// `is_invalid` unless parsing the text into a `serde_json::Value` would succeed, or if the key is too long.
+    pub fn put_json(&mut self, key: &str, json: &str) -> Result<&mut Batch> {
+        let text = value::check(json).map_err(refused)?;
+        self.push(Kind::Put, false, key, text.as_bytes())
+    }
+
+    /// Adds a delete of a key.
+    ///
+    /// # Errors
+    /// `is_invalid` if the key is too long.
+    pub fn delete(&mut self, key: &str) -> Result<&mut Batch> {
+        self.push(Kind::Delete, false, key, b"")
+    }
+
+    /// Adds opaque bytes; only cohorts whose fold is `log` take them.
+    ///
+    /// # Errors
+    /// `is_invalid` if the key is too long.
+    pub fn put_raw(&mut self, key: &str, bytes: &[u8]) -> Result<&mut Batch> {
+        self.push(Kind::Raw, false, key, bytes)?;
+        self.raw = true;
+        Ok(self)
+    }
+
+    fn push(&mut self, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) -> Result<&mut Batch> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(Error::invalid(format!(
+                "a key takes at most {MAX_KEY_BYTES} bytes, this one has {}",
+                key.len()
+            )));
+        }
+        if key.starts_with(RESERVED_KEY) {
+            return Err(Error::invalid(format!("keys that begin with {RESERVED_KEY} are reserved"))
+                .advise("serde_json would read them as something else; choose another key"));
+        }
+        let len = self.bytes.len() + format::RECORD_OVERHEAD + key.len() + value.len();
+        if len > format::MAX_BODY as usize {
+            return Err(Error::invalid(format!("a batch takes at most {} bytes", format::MAX_BODY))
+                .advise("append it in several batches"));
+        }
+        // Below MAX_BODY (2³⁰) bytes there are fewer than 2³² records of 17 bytes or more.
+        self.count += 1;
+        format::put_record(&mut self.bytes, kind, nonfinite, key, value);
+        Ok(self)
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is no record in it.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes the records take in a frame.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn has_raw(&self) -> bool {
+        self.raw
+    }
+
+    pub(crate) fn into_body(self) -> Body {
+        Body::seal(self.bytes, self.count)
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} records, {} bytes)", self.count, self.bytes.len())
+    }
+}
+
+fn refused(fault: value::Fault) -> Error {
+    Error::invalid(format!("the value cannot be taken as JSON: {fault}"))
+}

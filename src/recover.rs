@@ -1,0 +1,68 @@
+//! What it means that the journal stops: a torn tail, which a crash leaves and nobody was promised, or corruption.
+
+use crate::chain::Stray;
+use crate::error::{Error, Result};
+use crate::format::FRAMES_BEGIN;
+use crate::record::Seq;
+use crate::scan::{Place, Scan};
+
+/// Decides about a scan that has stopped at a place where there is no whole frame.
+///
+/// `durable` in any link or whole frame says what was on the medium when it was written. So where the first bad frame should
+/// begin with seq *s*, and nothing says that *s* was durable, it is a **torn tail**: a power cut may leave it, even with whole
+/// frames behind it, and so may the death of a writer. The journal ends there, and the place is returned.
+///
+/// # Errors
+/// Anything else is corruption: *s* was durable, or folded into a snapshot, or a segment is gone or is none of ours. The error
+/// names the segment, the offset and the first lost seq. A reader must look again from the beginning before it believes this,
+/// for what it read without a lock may have changed under its eyes.
+pub(crate) fn judge(scan: &Scan, watermark: Seq, dir: &std::path::Path) -> Result<Place> {
+    let place = scan.place();
+    let chain = scan.chain();
+    if let Some(missing) = chain.missing {
+        let lost = match missing.resumes_at {
+            resumes if resumes > place.next_seq => format!("records {} to {}", place.next_seq, resumes - 1),
+            _ => format!("records from {}", place.next_seq),
+        };
+        return Err(Error::corruption(format!("segment {} is missing: {lost} are lost", missing.number))
+            .at(&dir.join(crate::names::segment(missing.number)))
+            .in_segment(missing.number)
+            .at_seq(place.next_seq)
+            .advise("put the file back; nothing was changed"));
+    }
+    let mut durable = watermark.max(scan.durable_seq());
+    if let Some(linked) = scan.linked() {
+        durable = durable.max(linked.segment.durable_behind(place.offset, place.next_seq)?);
+        for later in chain.segments.iter().filter(|later| later.segment.number > linked.segment.number) {
+            durable = durable.max(later.segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+        }
+    }
+    for stray in &chain.strays {
+        let segment = match stray {
+            Stray::Linked(linked) => {
+                durable = durable.max(linked.link.durable_seq);
+                &linked.segment
+            }
+            Stray::Damaged(damaged) => match &damaged.segment {
+                Some(segment) if !damaged.newer => segment,
+                // An identity is on the medium before its name is: no crash leaves a bad one.
+                _ => return Err(damaged.error(dir).at_seq(place.next_seq)),
+            },
+        };
+        durable = durable.max(segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+    }
+    if place.next_seq > durable {
+        return Ok(place);
+    }
+    let lost = format!("records {} to {durable} at least are lost", place.next_seq);
+    let error = match scan.linked() {
+        Some(linked) => Error::corruption(format!("no whole frame where one was durable: {lost}"))
+            .at(linked.segment.file.path())
+            .in_segment(place.segment)
+            .at_offset(place.offset),
+        None => Error::corruption(format!("no segment of the journal is left: {lost}")).at(dir),
+    };
+    Err(error.at_seq(place.next_seq).advise(
+        "restore the file from a copy; records before it can still be read (`tallyfold log`), and nothing was changed",
+    ))
+}

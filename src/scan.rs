@@ -1,0 +1,213 @@
+//! A place in the journal that moves forward over whole frames, from segment to segment. It takes no lock and changes nothing.
+
+use std::sync::Arc;
+
+use crate::chain::{Chain, Floor};
+use crate::error::Result;
+use crate::format::Header;
+use crate::names;
+use crate::record::Seq;
+use crate::segment::{Access, Found, Frames, Linked, Owner, Segment};
+use crate::sys::Dir;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    dir: Arc<Dir>,
+    owner: Arc<Owner>,
+    access: Access,
+    chain: Chain,
+    /// Which segment of the chain the frames are read from; `None` while the chain has none.
+    current: Option<(usize, Frames)>,
+    /// The highest `durable_seq` met in a link or frame.
+    durable_seq: Seq,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Frame(Header),
+    /// Nothing yet. Where zeros stand, nobody has written; anything else is being written, or torn, or damaged.
+    Tail { blank: bool },
+    /// The journal goes on elsewhere: the segment was retired, or its frames were carried over. Begin anew at `next_seq`.
+    Moved,
+    /// No whole frame where the links promise one.
+    Broken,
+}
+
+/// Where the next frame must begin, or where the journal is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// 0 if there is no segment.
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) next_seq: Seq,
+    /// The CRC of what stands before it.
+    pub(crate) last_crc: u32,
+}
+
+impl Scan {
+    pub(crate) fn begin(dir: &Arc<Dir>, owner: &Arc<Owner>, floor: Floor, access: Access) -> Result<Scan> {
+        let chain = Chain::resolve(dir, owner, floor, access)?;
+        let durable_seq = chain.segments.iter().map(|linked| linked.link.durable_seq).max().unwrap_or(0);
+        let current = chain.segments.front().map(|linked| (0, Frames::begin(linked.clone())));
+        Ok(Scan { dir: Arc::clone(dir), owner: Arc::clone(owner), access, chain, current, durable_seq })
+    }
+
+    /// Goes past all frames whose records have seqs below `seq`, without judging what it meets: the next step will.
+    pub(crate) fn skip_to(&mut self, seq: Seq) -> Result<()> {
+        while self.place().next_seq < seq {
+            if !matches!(self.step()?, Step::Frame(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame, or why there is none.
+    pub(crate) fn step(&mut self) -> Result<Step> {
+        loop {
+            let Some((index, frames)) = &mut self.current else { return Ok(Step::Broken) };
+            // A sealed segment ends where its successor's link says; what stands behind was cut off.
+            if let Some(successor) = self.chain.segments.get(*index + 1) {
+                if frames.at() == successor.link.previous_end {
+                    let joined =
+                        frames.last_crc() == successor.link.previous_crc && frames.next_seq() == successor.link.first_seq;
+                    if !joined {
+                        return Ok(Step::Broken);
+                    }
+                    *frames = Frames::begin(successor.clone());
+                    *index += 1;
+                    continue;
+                }
+                return match frames.next()? {
+                    Some(header) if frames.at() <= successor.link.previous_end => Ok(Step::Frame(header)),
+                    _ => Ok(Step::Broken),
+                };
+            }
+            if let Some(header) = frames.next()? {
+                self.durable_seq = self.durable_seq.max(header.durable_seq);
+                return Ok(Step::Frame(header));
+            }
+            let blank = frames.found_blank();
+            if !self.chain.strays.is_empty() {
+                return Ok(Step::Broken);
+            }
+            match self.successor()? {
+                Successor::Joins(linked) => {
+                    self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
+                    self.chain.next_number = linked.segment.number + 1;
+                    self.chain.segments.push_back(linked);
+                }
+                Successor::Elsewhere => return Ok(Step::Moved),
+                Successor::None => return Ok(Step::Tail { blank }),
+            }
+        }
+    }
+
+    /// Whether the journal goes on behind the last segment we know.
+    ///
+    /// The order of the two questions carries the argument: segments are retired oldest first, so if ours still has its name
+    /// *after* the next number was found absent, the next one cannot have come and gone.
+    fn successor(&self) -> Result<Successor> {
+        let Some((_, frames)) = &self.current else { return Ok(Successor::None) };
+        let number = frames.segment().number;
+        match Segment::open(&self.dir, number + 1, &self.owner, self.access)? {
+            // Its predecessor may have grown between our last look at its frames and the rotation.
+            Some(Found::Linked(next)) if next.link.previous == number && next.link.previous_end >= frames.at() => {
+                Ok(Successor::Joins(next))
+            }
+            Some(Found::Linked(_) | Found::Damaged(_)) => Ok(Successor::Elsewhere),
+            Some(Found::Spare(_)) | None => match self.dir.exists(&names::segment(number))? {
+                true => Ok(Successor::None),
+                false => Ok(Successor::Elsewhere),
+            },
+        }
+    }
+
+    /// The body of the frame of the last step.
+    pub(crate) fn body(&self) -> &[u8] {
+        match &self.current {
+            Some((_, frames)) => frames.body(),
+            None => &[],
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        match &self.current {
+            Some((_, frames)) => Place {
+                segment: frames.segment().number,
+                offset: frames.at(),
+                next_seq: frames.next_seq(),
+                last_crc: frames.last_crc(),
+            },
+            None => Place { segment: 0, offset: 0, next_seq: self.chain.floor + 1, last_crc: 0 },
+        }
+    }
+
+    pub(crate) fn durable_seq(&self) -> Seq {
+        self.durable_seq
+    }
+
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The segment the next frame is expected in.
+    pub(crate) fn linked(&self) -> Option<&Linked> {
+        self.current.as_ref().map(|(_, frames)| frames.linked())
+    }
+
+    /// The segments from the one that holds `seq` on, up to the current one.
+    pub(crate) fn segments_from(&self, seq: Seq) -> Vec<Arc<Segment>> {
+        let from = self.chain.segments.iter().rposition(|linked| linked.link.first_seq <= seq).unwrap_or(0);
+        self.chain.segments.iter().skip(from).map(|linked| Arc::clone(&linked.segment)).collect()
+    }
+
+    /// Opens the current segment anew at the same place, for a network file system shows other hosts' writes only then.
+    /// `false` if it is not there any more.
+    pub(crate) fn reopen(&mut self) -> Result<bool> {
+        let Some((index, frames)) = &mut self.current else { return Ok(false) };
+        match Segment::open(&self.dir, frames.segment().number, &self.owner, self.access)? {
+            Some(Found::Linked(linked)) => {
+                self.chain.segments[*index] = linked.clone();
+                frames.reopened(linked);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Goes past a frame that this process has just written at this place.
+    pub(crate) fn wrote(&mut self, frame_len: u64, next_seq: Seq, crc: u32, durable_seq: Seq) {
+        if let Some((_, frames)) = &mut self.current {
+            frames.wrote(frame_len, next_seq, crc);
+            self.durable_seq = self.durable_seq.max(durable_seq);
+        }
+    }
+
+    /// Goes on in a segment whose link this process has just written, at the end of the current one.
+    pub(crate) fn rotated(&mut self, linked: Linked) {
+        self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
+        self.chain.next_number = linked.segment.number + 1;
+        self.chain.segments.push_back(linked.clone());
+        self.current = Some((self.chain.segments.len() - 1, Frames::begin(linked)));
+    }
+
+    /// Forgets segments before the one that holds `seq`: they are settled, and their files may be closed.
+    pub(crate) fn forget_before(&mut self, seq: Seq) {
+        while let (Some((index, _)), Some(second)) = (&mut self.current, self.chain.segments.get(1)) {
+            if *index == 0 || second.link.first_seq > seq {
+                break;
+            }
+            self.chain.segments.pop_front();
+            *index -= 1;
+        }
+    }
+}
+
+enum Successor {
+    None,
+    Joins(Linked),
+    Elsewhere,
+}

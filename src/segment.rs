@@ -1,0 +1,383 @@
+//! One file of the journal: its identity, its link, and the frames behind them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::{self, BLOCK, BadBlock, FRAMES_BEGIN, HEADER, Header, Identity, Link};
+use crate::names;
+use crate::record::Seq;
+use crate::sys::{self, Dir, File, Names, ShortWrite};
+
+/// Whose segments these are. A segment of another store or cohort is damage, whatever it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) store: [u8; 16],
+    pub(crate) cohort: String,
+}
+
+impl Owner {
+    /// The identity of a new segment, with a salt of its own.
+    pub(crate) fn identity(&self, number: u64) -> Identity {
+        let salt = sys::random_u64() as u32;
+        Identity { number, store: self.store, salt, cohort: self.cohort.clone(), read_only: false }
+    }
+}
+
+/// What segments are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// A segment with a valid identity.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) identity: Identity,
+    pub(crate) file: File,
+    /// Bytes known to be reserved on disk (the file's length at some moment; it only grows).
+    reserved: AtomicU64,
+    /// Whether the file system reserves at all.
+    reserves: AtomicBool,
+}
+
+/// A segment that is part of the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Linked {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) link: Link,
+}
+
+/// What stands under a segment's name.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Linked(Linked),
+    /// Ready to become part of the journal, and not yet begun.
+    Spare(Arc<Segment>),
+    Damaged(Damaged),
+}
+
+/// A segment that cannot be what it should.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
+    pub(crate) what: String,
+    pub(crate) newer: bool,
+    /// Present if only the link is bad: then frames behind it can still be told from rubbish.
+    pub(crate) segment: Option<Arc<Segment>>,
+}
+
+impl Damaged {
+    pub(crate) fn error(&self, dir: &Path) -> Error {
+        let path = dir.join(names::segment(self.number));
+        if self.newer {
+            return Error::new(Kind::Unsupported, format!("a segment was written by a newer version: {}", self.what))
+                .at(&path)
+                .in_segment(self.number)
+                .advise("use that version of tallyfold; nothing was changed");
+        }
+        Error::corruption(format!("a segment is damaged: {}", self.what))
+            .at(&path)
+            .in_segment(self.number)
+            .at_offset(self.offset)
+            .advise("restore the file from a copy; nothing was changed")
+    }
+}
+
+impl Segment {
+    /// Opens what stands under a segment's name; `None` if nothing does.
+    pub(crate) fn open(dir: &Dir, number: u64, owner: &Owner, access: Access) -> Result<Option<Found>> {
+        let name = names::segment(number);
+        let file = match access {
+            Access::Read => dir.open_read(&name, Names::One),
+            Access::Write => dir.open_write(&name),
+        };
+        let file = match file {
+            Ok(file) => file,
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.in_segment(number)),
+        };
+        let mut blocks = [0; 2 * BLOCK];
+        let read = file.read_at(&mut blocks, 0).map_err(|e| e.in_segment(number))?;
+        let damaged = |offset, what: &str, segment| {
+            Some(Found::Damaged(Damaged { number, offset, what: what.into(), newer: false, segment }))
+        };
+        let identity = match Identity::decode(&blocks[..read.min(BLOCK)]) {
+            Ok(identity) => identity,
+            Err(BadBlock::Newer(what)) => {
+                return Ok(Some(Found::Damaged(Damaged { number, offset: 0, what, newer: true, segment: None })));
+            }
+            Err(BadBlock::Damaged(what)) => return Ok(damaged(0, what, None)),
+            // The identity is on the medium before the name is.
+            Err(BadBlock::Blank) => return Ok(damaged(0, "the identity block is blank", None)),
+        };
+        if identity.number != number || identity.store != owner.store || identity.cohort != owner.cohort {
+            return Ok(damaged(0, "it is a segment of another cohort, or under another's name", None));
+        }
+        if identity.read_only && access == Access::Write {
+            return Err(Error::new(Kind::Unsupported, "a segment uses features that this version only reads")
+                .at(file.path())
+                .in_segment(number)
+                .advise("write with the version of tallyfold that made it"));
+        }
+        let reserved = AtomicU64::new(file.len()?);
+        let segment = Arc::new(Segment { number, identity, file, reserved, reserves: AtomicBool::new(true) });
+        match Link::decode(&blocks[BLOCK..read.max(BLOCK)], segment.salt()) {
+            Ok(link) => Ok(Some(Found::Linked(Linked { segment, link }))),
+            Err(BadBlock::Blank) => Ok(Some(Found::Spare(segment))),
+            Err(BadBlock::Damaged(what)) => Ok(damaged(BLOCK as u64, what, Some(segment))),
+            Err(BadBlock::Newer(what)) => Ok(damaged(BLOCK as u64, &what, Some(segment))),
+        }
+    }
+
+    /// Makes a new segment under a temporary name: space reserved, identity written, file synced. Renaming it and syncing the
+    /// directory are left to the caller, under the append lock and outside it.
+    pub(crate) fn make(dir: &Dir, temporary: &str, identity: Identity, len: u64) -> Result<Segment> {
+        let file = dir.create(temporary)?;
+        let reserves = file.allocate(len)?;
+        file.write_at(&identity.encode(), 0).map_err(|short| short.error)?;
+        // The link block is part of the file from the beginning, so that its place is never past the end.
+        file.write_at(&[0; BLOCK], BLOCK as u64).map_err(|short| short.error)?;
+        file.sync_all()?;
+        let reserved = AtomicU64::new(file.len()?);
+        Ok(Segment { number: identity.number, identity, file, reserved, reserves: AtomicBool::new(reserves) })
+    }
+
+    pub(crate) fn salt(&self) -> u32 {
+        self.identity.salt
+    }
+
+    /// Whether bytes up to `end` can be written without allocating, or nothing can be done about it beforehand.
+    pub(crate) fn has_room(&self, end: u64) -> bool {
+        end <= self.reserved.load(Ordering::Relaxed) || !self.reserves.load(Ordering::Relaxed)
+    }
+
+    /// Reserves space to `end` at least, outside any lock: twice of what there was if the disk has it, at most `limit`.
+    pub(crate) fn grow(&self, end: u64, limit: u64) -> Result<()> {
+        let had = self.reserved.load(Ordering::Relaxed);
+        let generous = had.saturating_mul(2).clamp(end, end.max(limit));
+        let reserved = match self.file.allocate(generous) {
+            Err(e) if e.is_no_space() && generous > end => self.file.allocate(end).map(|reserves| (reserves, end)),
+            other => other.map(|reserves| (reserves, generous)),
+        };
+        let (reserves, to) = reserved.map_err(|e| e.in_segment(self.number))?;
+        if reserves {
+            self.reserved.fetch_max(to, Ordering::Relaxed);
+        } else {
+            self.reserves.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Writes the link: from here on the segment is part of the journal. **The commit point of a rotation and of a cut.**
+    pub(crate) fn write_link(&self, link: &Link) -> Result<()> {
+        self.write(&link.encode(self.salt()), BLOCK as u64)
+    }
+
+    /// Writes all of `bytes`, or leaves zeros where some of them stood: a caller whose write failed finds the segment as it
+    /// was. Should even that fail, the rest is a torn tail and the next writer cuts it off.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_at(bytes, offset).map_err(|ShortWrite { written, error }| {
+            let zeros = vec![0; written];
+            let _ = self.file.write_at(&zeros, offset);
+            error.in_segment(self.number)
+        })
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| e.in_segment(self.number))
+    }
+
+    /// Whether there is nothing but zeros from `offset` to the end.
+    pub(crate) fn is_blank_from(&self, mut offset: u64) -> Result<bool> {
+        let mut chunk = vec![0; 64 << 10];
+        while let Some(at) = self.file.next_data(offset)? {
+            // A hole may begin inside a page that holds data, so look at all from there.
+            let read = self.file.read_at(&mut chunk, at)?;
+            if read == 0 {
+                break;
+            }
+            if !format::is_blank(&chunk[..read]) {
+                return Ok(false);
+            }
+            offset = at + read as u64;
+        }
+        Ok(true)
+    }
+
+    /// The highest `durable_seq` of any whole frame behind a hole that begins before `from`, where a frame counts only if its
+    /// own seq lies beyond `expected` and its `durable_seq` below its own: what stands there may be what a user logged.
+    pub(crate) fn durable_behind(&self, from: u64, expected: Seq) -> Result<Seq> {
+        const CHUNK: usize = 1 << 20;
+        let len = self.file.len()?;
+        let mut highest = 0;
+        let mut at = from.next_multiple_of(format::ALIGN);
+        let mut chunk = vec![0; CHUNK];
+        while at + HEADER as u64 <= len {
+            let Some(data) = self.file.next_data(at)? else { break };
+            at = at.max(data / format::ALIGN * format::ALIGN);
+            let read = self.file.read_at(&mut chunk, at)?;
+            if read < HEADER {
+                break;
+            }
+            let mut i = 0;
+            while i + HEADER <= read {
+                let place = at + i as u64;
+                if let Some(header) = Header::decode(&chunk[i..], self.salt(), len - place)
+                    && header.first_seq > expected
+                    && header.durable_seq < header.first_seq
+                    && header.durable_seq > highest
+                    && self.frame_is_whole(&header, place)?
+                {
+                    highest = header.durable_seq;
+                }
+                i += format::ALIGN as usize;
+            }
+            at += i as u64;
+        }
+        Ok(highest)
+    }
+
+    fn frame_is_whole(&self, header: &Header, at: u64) -> Result<bool> {
+        // The header's CRC vouches for the length, and it fits into the file.
+        let mut frame = vec![0; header.frame_len() as usize];
+        let read = self.file.read_at(&mut frame, at)?;
+        Ok(header.body_is_whole(&frame[..read]))
+    }
+}
+
+/// Reads the frames of one segment in order, checking each; can be asked again when it stopped, for a frame may be there now.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    linked: Linked,
+    at: u64,
+    next_seq: Seq,
+    last_crc: u32,
+    window: Vec<u8>,
+    window_at: u64,
+    /// Where in the window the last frame's body is.
+    body: std::ops::Range<usize>,
+}
+
+/// The first read of a segment and every read at the tail, and the most that reading on takes at a time.
+const SMALL_WINDOW: usize = 4 << 10;
+const LARGE_WINDOW: usize = 256 << 10;
+
+impl Frames {
+    pub(crate) fn begin(linked: Linked) -> Frames {
+        let last_crc = linked.link.crc(linked.segment.salt());
+        Frames {
+            at: FRAMES_BEGIN,
+            next_seq: linked.link.first_seq,
+            last_crc,
+            linked,
+            window: Vec::new(),
+            window_at: 0,
+            body: 0..0,
+        }
+    }
+
+    pub(crate) fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.linked.segment
+    }
+
+    /// Where the next frame begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The seq that the next frame must begin with.
+    pub(crate) fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// The CRC of the last frame's header, or of the link before the first frame.
+    pub(crate) fn last_crc(&self) -> u32 {
+        self.last_crc
+    }
+
+    /// The next whole frame, if it is there.
+    pub(crate) fn next(&mut self) -> Result<Option<Header>> {
+        if let Some(header) = self.frame_in_window() {
+            return Ok(Some(header));
+        }
+        // Not whole in what was read before: read on, for it may be cut by the window or have been written since.
+        // Twice as much each time, so that a long way takes few reads and a short one under the lock stays short.
+        let reading_on = self.at > self.window_at && self.at <= self.window_at + self.window.len() as u64;
+        let len = if reading_on { self.window.len() * 2 } else { 0 };
+        self.fill(len.clamp(SMALL_WINDOW, LARGE_WINDOW))?;
+        if let Some(header) = self.frame_in_window() {
+            return Ok(Some(header));
+        }
+        if self.window.len() < HEADER || format::is_blank(&self.window[..HEADER]) {
+            return Ok(None);
+        }
+        let left = self.segment().file.len()?.saturating_sub(self.at);
+        match Header::decode(&self.window, self.segment().salt(), left) {
+            Some(header) if header.frame_len() as usize > self.window.len() => {
+                self.fill(header.frame_len() as usize)?;
+                Ok(self.frame_in_window())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The body of the frame that [`next`](Frames::next) returned last.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.window[self.body.clone()]
+    }
+
+    /// Whether the place of the next frame held zeros, or was past the end, when [`next`](Frames::next) found none there:
+    /// nobody had written.
+    pub(crate) fn found_blank(&self) -> bool {
+        let here = &self.window[..self.window.len().min(HEADER)];
+        self.window_at == self.at && format::is_blank(here)
+    }
+
+    /// Reads on from the same place in the same segment, opened anew.
+    pub(crate) fn reopened(&mut self, linked: Linked) {
+        self.linked = linked;
+        self.window.clear();
+    }
+
+    /// Goes past a frame that this process wrote at the place where the next one was expected.
+    pub(crate) fn wrote(&mut self, frame_len: u64, next_seq: Seq, crc: u32) {
+        self.at += frame_len;
+        self.next_seq = next_seq;
+        self.last_crc = crc;
+        self.window.clear();
+    }
+
+    fn fill(&mut self, len: usize) -> Result<()> {
+        self.window.resize(len, 0);
+        let segment = Arc::clone(&self.linked.segment);
+        let read = segment.file.read_at(&mut self.window, self.at).map_err(|e| e.in_segment(segment.number))?;
+        self.window.truncate(read);
+        self.window_at = self.at;
+        Ok(())
+    }
+
+    fn frame_in_window(&mut self) -> Option<Header> {
+        let from = usize::try_from(self.at.checked_sub(self.window_at)?).ok()?;
+        let bytes = self.window.get(from..)?;
+        let header = Header::decode(bytes, self.linked.segment.salt(), bytes.len() as u64)?;
+        let frame = &bytes[..header.frame_len() as usize];
+        // A frame of another time, left behind or copied here, has another seq.
+        if header.first_seq != self.next_seq || !header.body_is_whole(frame) {
+            return None;
+        }
+        self.body = from + HEADER..from + HEADER + header.body_len as usize;
+        self.at += header.frame_len();
+        self.next_seq = header.next_seq();
+        self.last_crc = header.header_crc;
+        Some(header)
+    }
+}

@@ -1,0 +1,279 @@
+//! What `cohort.json` holds: the fold, fixed at creation, and how the cohort is kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::fold::Fold;
+use crate::format;
+
+/// The version of `cohort.json`, `store.json` and the snapshots.
+pub(crate) const DOCUMENT_VERSION: u32 = 1;
+
+const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+const SMALLEST_SEGMENT_BYTES: u64 = 4 << 10;
+const LARGEST_SEGMENT_BYTES: u64 = 1 << 40;
+const DEFAULT_BODY_BYTES: u32 = 16 << 20;
+const DEFAULT_LOCK_TIMEOUT_S: f64 = 30.0;
+
+/// What happens to segments that are folded into both snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retain {
+    /// They are removed.
+    None,
+    /// They stay, so that the whole history can be read.
+    All,
+}
+
+/// How writers of a cohort exclude each other; fixed when the cohort is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockClass {
+    /// `flock` on the cohort's lock file for every append.
+    File,
+}
+
+/// A cohort's settings. Begin with a fold and change what you need:
+///
+/// ```
+/// use tallyfold::Settings;
+/// let settings = Settings::latest().segment_bytes(1 << 20).durable(true);
+/// assert_eq!(settings, Settings::from_json(r#"{"fold":{"kind":"latest"},"segment_bytes":1048576,"durable":true}"#)?);
+/// # Ok::<(), tallyfold::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    pub(crate) fold: Fold,
+    pub(crate) retain: Retain,
+    pub(crate) segment_bytes: u64,
+    pub(crate) durable: bool,
+    pub(crate) lock: LockClass,
+    pub(crate) lock_timeout_s: f64,
+    pub(crate) max_body_bytes: u32,
+    pub(crate) trust_network_locks: bool,
+}
+
+/// The JSON as a user writes it. `deny_unknown_fields` names a field that is not one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    tallyfold: Option<u32>,
+    fold: Fold,
+    retain: Option<serde_json::Value>,
+    segment_bytes: Option<u64>,
+    durable: Option<bool>,
+    lock: Option<String>,
+    lock_timeout_s: Option<f64>,
+    max_body_bytes: Option<u64>,
+    trust_network_locks: Option<bool>,
+    sync_interval_ms: Option<serde::de::IgnoredAny>,
+    compact_bytes: Option<serde::de::IgnoredAny>,
+    mirror: Option<serde::de::IgnoredAny>,
+    shared: Option<serde::de::IgnoredAny>,
+}
+
+impl Settings {
+    /// The defaults for a fold: segments of 64 MiB, bodies of at most 16 MiB, 30 s of patience for the lock, appends written
+    /// (not durable), and folded segments removed (kept by `log`).
+    pub fn new(fold: Fold) -> Settings {
+        Settings {
+            fold,
+            retain: if fold == Fold::Log { Retain::All } else { Retain::None },
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            durable: false,
+            lock: LockClass::File,
+            lock_timeout_s: DEFAULT_LOCK_TIMEOUT_S,
+            max_body_bytes: DEFAULT_BODY_BYTES,
+            trust_network_locks: false,
+        }
+    }
+
+    /// The last put of each key.
+    pub fn latest() -> Settings {
+        Settings::new(Fold::Latest)
+    }
+
+    /// The RFC 7396 merge of all puts of each key.
+    pub fn merge() -> Settings {
+        Settings::new(Fold::Merge)
+    }
+
+    /// No state: only the journal.
+    pub fn log() -> Settings {
+        Settings::new(Fold::Log)
+    }
+
+    /// Settings from JSON, as `cohort.json` and `tallyfold create --settings` hold them. All fields but `fold` are optional.
+    ///
+    /// # Errors
+    /// `is_invalid` names the field that is unknown or has a wrong value; `is_unsupported` the one this version cannot do.
+    pub fn from_json(json: &str) -> Result<Settings> {
+        let given: Given = serde_json::from_str(json)
+            .map_err(|e| Error::invalid(format!("the settings cannot be taken: {e}")))?;
+        if given.tallyfold.is_some_and(|version| version > DOCUMENT_VERSION) {
+            return Err(Error::new(Kind::Unsupported, "the settings were written by a newer version")
+                .advise("use that version of tallyfold"));
+        }
+        for (name, given) in [
+            ("sync_interval_ms", given.sync_interval_ms.is_some()),
+            ("compact_bytes", given.compact_bytes.is_some()),
+            ("mirror", given.mirror.is_some()),
+            ("shared", given.shared.is_some()),
+        ] {
+            if given {
+                return Err(not_yet(&format!("the setting `{name}`")));
+            }
+        }
+        let mut settings = Settings::new(given.fold);
+        if let Some(retain) = given.retain {
+            settings.retain = match retain.as_str() {
+                Some("none") => Retain::None,
+                Some("all") => Retain::All,
+                None if retain.is_object() => return Err(not_yet("the setting `retain` by bytes, age or records")),
+                _ => return Err(Error::invalid(format!("`retain` is \"none\" or \"all\", not {retain}"))),
+            };
+        }
+        if let Some(lock) = given.lock {
+            settings.lock = lock_class(&lock, "the setting `lock`")?;
+        }
+        settings.segment_bytes = given.segment_bytes.unwrap_or(settings.segment_bytes);
+        settings.durable = given.durable.unwrap_or(settings.durable);
+        settings.lock_timeout_s = given.lock_timeout_s.unwrap_or(settings.lock_timeout_s);
+        settings.trust_network_locks = given.trust_network_locks.unwrap_or(false);
+        if let Some(bytes) = given.max_body_bytes {
+            settings.max_body_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The largest size a segment grows to, in bytes (4 KiB to 1 TiB); a larger single batch gets a segment of its own.
+    pub fn segment_bytes(mut self, bytes: u64) -> Settings {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Whether every append is durable: synced before it returns.
+    pub fn durable(mut self, durable: bool) -> Settings {
+        self.durable = durable;
+        self
+    }
+
+    /// What happens to segments folded into both snapshots.
+    pub fn retain(mut self, retain: Retain) -> Settings {
+        self.retain = retain;
+        self
+    }
+
+    /// How long an append waits for the lock.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Settings {
+        self.lock_timeout_s = timeout.as_secs_f64();
+        self
+    }
+
+    /// The largest batch, in bytes of its encoded records (at most 1 GiB).
+    pub fn max_body_bytes(mut self, bytes: u32) -> Settings {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Allows writing on a network file system: you vouch that its `flock` excludes all hosts that write.
+    pub fn trust_network_locks(mut self, trust: bool) -> Settings {
+        self.trust_network_locks = trust;
+        self
+    }
+
+    /// The fold.
+    pub fn fold(&self) -> Fold {
+        self.fold
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.lock_timeout_s).unwrap_or(Duration::MAX)
+    }
+
+    /// Refuses what a builder or a file may have set out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let outside = |field: &str, given: &dyn std::fmt::Display, range: String| {
+            Err(Error::invalid(format!("`{field}` is {given}: it must be {range}")))
+        };
+        if !(SMALLEST_SEGMENT_BYTES..=LARGEST_SEGMENT_BYTES).contains(&self.segment_bytes) {
+            let range = format!("from {SMALLEST_SEGMENT_BYTES} to {LARGEST_SEGMENT_BYTES} bytes");
+            return outside("segment_bytes", &self.segment_bytes, range);
+        }
+        if !(1..=format::MAX_BODY).contains(&self.max_body_bytes) {
+            let range = format!("from 1 to {} bytes", format::MAX_BODY);
+            return outside("max_body_bytes", &self.max_body_bytes, range);
+        }
+        if !(self.lock_timeout_s >= 0.0 && self.lock_timeout_s.is_finite()) {
+            return outside("lock_timeout_s", &self.lock_timeout_s, "a number of seconds, 0 or more".into());
+        }
+        Ok(())
+    }
+
+    /// The text of `cohort.json`.
+    pub(crate) fn document(&self) -> Result<String> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            tallyfold: u32,
+            #[serde(flatten)]
+            settings: &'a Settings,
+        }
+        let document = Document { tallyfold: DOCUMENT_VERSION, settings: self };
+        let text = serde_json::to_string(&document)
+            .map_err(|e| Error::invalid(format!("the settings cannot be written: {e}")))?;
+        Ok(text + "\n")
+    }
+}
+
+/// A lock class by name, from the settings or the environment.
+pub(crate) fn lock_class(name: &str, whence: &str) -> Result<LockClass> {
+    match name {
+        "auto" | "file" => Ok(LockClass::File),
+        "memory" => Err(not_yet(&format!("{whence}: the lock class `memory`"))),
+        other => Err(Error::invalid(format!("{whence} is \"auto\", \"memory\" or \"file\", not {other:?}"))),
+    }
+}
+
+pub(crate) fn not_yet(what: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{what} is not yet supported"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_to_cohort_json_is_read_back_the_same() {
+        for settings in [
+            Settings::log(),
+            Settings::merge().segment_bytes(8192).lock_timeout(Duration::from_millis(1500)),
+            Settings::latest().durable(true).retain(Retain::All).max_body_bytes(99).trust_network_locks(true),
+        ] {
+            assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_refused_by_name() {
+        for (json, kind, words) in [
+            (r#"{"fold":{"kind":"latest"},"colour":1}"#, Kind::Invalid, "unknown field `colour`"),
+            (r#"{"retain":"none"}"#, Kind::Invalid, "missing field `fold`"),
+            (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
+            (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Unsupported, "`top` is not yet supported"),
+            (r#"{"fold":{"kind":"latest"},"mirror":"x"}"#, Kind::Unsupported, "`mirror` is not yet supported"),
+            (r#"{"fold":{"kind":"latest"},"lock":"memory"}"#, Kind::Unsupported, "`memory` is not yet supported"),
+            (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1}}"#, Kind::Unsupported, "`retain` by bytes"),
+            (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
+            (r#"{"fold":{"kind":"latest"},"segment_bytes":1}"#, Kind::Invalid, "`segment_bytes` is 1"),
+            (r#"{"fold":{"kind":"latest"},"lock_timeout_s":-1}"#, Kind::Invalid, "`lock_timeout_s` is -1"),
+            (r#"{"tallyfold":2,"fold":{"kind":"latest"}}"#, Kind::Unsupported, "newer version"),
+        ] {
+            let error = Settings::from_json(json).unwrap_err();
+            assert_eq!(error.kind(), kind, "{json}: {error}");
+            assert!(error.to_string().contains(words), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A store: a directory of cohorts. How it and they come into being.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cohort::Cohort;
+use crate::error::{Error, Kind, Result};
+use crate::format::Link;
+use crate::home::Home;
+use crate::journal::FIRST_RESERVE;
+use crate::names::{self, Purpose};
+use crate::segment::{Owner, Segment};
+use crate::settings::{DOCUMENT_VERSION, Settings};
+use crate::sys::{self, Dir, LockFile, Names};
+
+/// The most that `store.json` and `cohort.json` may hold.
+const DOCUMENT_BYTES: u64 = 1 << 20;
+/// How often the making of a cohort begins anew after a cleaner took it for abandoned.
+const CREATE_TRIES: u32 = 16;
+/// A directory of cohorts.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?; let path = dir.path().join("store");
+/// use tallyfold::{Settings, Store};
+///
+/// let store = Store::open(&path)?;
+/// let index = store.create("index", Settings::latest())?;
+/// index.append("run-1:TRAINING", &serde_json::json!({"auc": 0.61}))?;
+/// assert_eq!(store.cohorts()?, ["index"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: Arc<Dir>,
+    id: [u8; 16],
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    tallyfold: u32,
+    id: String,
+}
+
+impl Store {
+    /// Opens the store at a path, making it (mode 0700) if there is nothing there. Of several processes that make it at once,
+    /// one does and the others use what it made.
+    ///
+    /// # Errors
+    /// `is_invalid` if the directory holds other things and no `store.json`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        match Store::open_existing(path) {
+            Err(e) if e.is_not_found() => {}
+            other => return other,
+        }
+        Dir::make(path)?;
+        let dir = Dir::open(path)?;
+        let ours = |name: &String| {
+            name == names::STORE || names::is_new_cohort(name) || names::parse_temporary(name).is_some()
+        };
+        if let Some(other) = dir.names()?.iter().find(|name| !ours(name)) {
+            return Err(Error::invalid(format!("not a store: there is no {} in it, but {other:?}", names::STORE))
+                .at(path)
+                .advise("name an empty or a new directory"));
+        }
+        let document = Document { tallyfold: DOCUMENT_VERSION, id: new_uuid() };
+        let text = serde_json::to_string(&document).map_err(|e| Error::invalid(e.to_string()))? + "\n";
+        let temporary = names::temporary(Purpose::Json, sys::random_u64());
+        let file = dir.create(&temporary)?;
+        file.write_at(text.as_bytes(), 0).map_err(|short| short.error)?;
+        file.sync_all()?;
+        // A link does not replace: the loser of a race uses the winner's.
+        if dir.link(&temporary, names::STORE)? || dir.exists(names::STORE)? {
+            dir.remove(&temporary)?;
+        } else {
+            dir.rename(&temporary, names::STORE)?;
+        }
+        dir.sync()?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Dir::open(parent)?.sync()?;
+        Store::open_existing(path)
+    }
+
+    /// Opens the store at a path, changing nothing: also on read-only media.
+    ///
+    /// # Errors
+    /// `is_not_found` if there is none.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let none = |e: Error| match e.is_not_found() {
+            true => e.become_kind(Kind::NotFound, "there is no store here"),
+            false => e,
+        };
+        let dir = Dir::open(path).map_err(none)?;
+        let text = read_document(&dir, names::STORE, Names::Several).map_err(none)?;
+        let damaged = |what: String| Error::corruption(what).at(&path.join(names::STORE));
+        let document: Document =
+            serde_json::from_str(&text).map_err(|e| damaged(format!("the store's document is damaged: {e}")))?;
+        if document.tallyfold > DOCUMENT_VERSION {
+            return Err(Error::new(Kind::Unsupported, "the store was made by a newer version")
+                .at(path)
+                .advise("use that version of tallyfold"));
+        }
+        let id = parse_uuid(&document.id).ok_or_else(|| damaged("the store's id is no UUID".into()))?;
+        Ok(Store { dir: Arc::new(dir), id })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The names of all cohorts, sorted.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn cohorts(&self) -> Result<Vec<String>> {
+        let mut cohorts: Vec<String> =
+            self.dir.names()?.iter().filter_map(|name| names::parse_cohort_directory(name)).collect();
+        cohorts.sort_unstable();
+        Ok(cohorts)
+    }
+
+    /// Opens a cohort. Nothing is locked or written until it is used.
+    ///
+    /// # Errors
+    /// `is_not_found` if there is none, `is_invalid` for a name no cohort can have.
+    pub fn cohort(&self, name: &str) -> Result<Cohort> {
+        let directory = names::cohort_directory(name)?;
+        let none = |e: Error| match e.is_not_found() {
+            true => e.become_kind(Kind::NotFound, format!("there is no cohort {name:?} in this store")),
+            false => e,
+        };
+        let dir = self.dir.sub(&directory).map_err(none)?;
+        let text = read_document(&dir, names::COHORT, Names::One).map_err(none)?;
+        let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
+            Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
+            _ => e,
+        });
+        let settings = settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))?;
+        let system = sys::file_system(&dir)?;
+        let owner = Arc::new(Owner { store: self.id, cohort: name.to_string() });
+        let home = Home { dir: Arc::new(dir), owner, settings, reach: system.reach, file_system: system.name };
+        Ok(Cohort::new(Arc::new(home)))
+    }
+
+    /// Makes a cohort, whole and on the medium before it can be seen, or opens the one of that name if its settings are the
+    /// same.
+    ///
+    /// # Errors
+    /// `is_conflict` if it exists with other settings, `is_invalid` for a name or settings that cannot be.
+    pub fn create(&self, name: &str, settings: Settings) -> Result<Cohort> {
+        settings.check()?;
+        let directory = names::cohort_directory(name)?;
+        if !self.dir.exists(&directory)? {
+            self.remove_abandoned()?;
+            for _ in 0..CREATE_TRIES {
+                if self.make(name, &directory, &settings)? {
+                    break;
+                }
+            }
+        }
+        let cohort = self.cohort(name)?;
+        if *cohort.settings() != settings {
+            return Err(Error::new(Kind::Conflict, format!("the cohort {name:?} exists with other settings"))
+                .at(&cohort.home().dir.path().join(names::COHORT))
+                .advise("open it as it is, or choose another name"));
+        }
+        Ok(cohort)
+    }
+
+    /// Makes the cohort under a name of its own and renames it into place. **Commit point: the rename.** `false`: a cleaner took
+    /// what we were making for abandoned.
+    fn make(&self, name: &str, directory: &str, settings: &Settings) -> Result<bool> {
+        let fresh = names::new_cohort(sys::random_u64());
+        if !self.dir.make_sub(&fresh)? {
+            return Ok(false);
+        }
+        let Some(dir) = unless_gone(self.dir.sub(&fresh))? else { return Ok(false) };
+        let Some(file) = unless_gone(dir.create(names::LOCK))? else { return Ok(false) };
+        // Held while the cohort is made: who finds it free knows that its maker is dead.
+        let lock = LockFile::new(file);
+        let Some(_held) = lock.try_exclusive()? else { return Ok(false) };
+        if !dir.exists(names::LOCK)? {
+            return Ok(false);
+        }
+        let made = self.fill(&dir, name, settings).and_then(|()| self.dir.rename_directory(&fresh, directory));
+        match made {
+            Ok(true) => self.dir.sync()?,
+            // Somebody else has made it meanwhile, or we could not: what we made is of no use.
+            Ok(false) => remove_with_content(&self.dir, &dir, &fresh)?,
+            Err(e) => {
+                let _ = remove_with_content(&self.dir, &dir, &fresh);
+                return Err(e);
+            }
+        }
+        Ok(true)
+    }
+
+    fn fill(&self, dir: &Dir, name: &str, settings: &Settings) -> Result<()> {
+        let document = dir.create(names::COHORT)?;
+        document.write_at(settings.document()?.as_bytes(), 0).map_err(|short| short.error)?;
+        document.sync_all()?;
+        dir.create(names::COMPACT_LOCK)?.sync_all()?;
+        let identity = Owner { store: self.id, cohort: name.to_string() }.identity(1);
+        let first = Segment::make(dir, &names::segment(1), identity, FIRST_RESERVE.min(settings.segment_bytes))?;
+        let link = Link {
+            epoch: 1,
+            first_seq: 1,
+            previous: 0,
+            previous_end: 0,
+            previous_crc: 0,
+            durable_seq: 0,
+            time_us: sys::wall_clock_us(),
+        };
+        first.write_link(&link)?;
+        first.sync()?;
+        dir.sync()
+    }
+
+    /// Removes what makers of cohorts left who died over it. One that is at work holds its lock.
+    fn remove_abandoned(&self) -> Result<()> {
+        for name in self.dir.names()?.iter().filter(|name| names::is_new_cohort(name)) {
+            let Ok(dir) = self.dir.sub(name) else { continue };
+            match dir.open_write(names::LOCK) {
+                Ok(file) => {
+                    let lock = LockFile::new(file);
+                    if let Some(_held) = lock.try_exclusive()? {
+                        remove_with_content(&self.dir, &dir, name)?;
+                    }
+                }
+                // It died before, or has only just begun: then it begins anew.
+                Err(e) if e.is_not_found() => {
+                    let _ = self.dir.remove_directory(name);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(e) if e.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
+    for inside in dir.names()? {
+        dir.remove(&inside)?;
+    }
+    parent.remove_directory(name).map(|_| ())
+}
+
+fn read_document(dir: &Dir, name: &str, names: Names) -> Result<String> {
+    let file = dir.open_read(name, names)?;
+    String::from_utf8(file.read_all(DOCUMENT_BYTES)?)
+        .map_err(|_| Error::corruption("the document is not UTF-8").at(file.path()))
+}
+
+fn new_uuid() -> String {
+    // Version 4, variant 1, as RFC 9562 lays them out.
+    let (high, low) = (sys::random_u64(), sys::random_u64());
+    let high = high & 0xFFFF_FFFF_FFFF_0FFF | 0x4000;
+    let low = low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000;
+    let hex = format!("{high:016x}{low:016x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let hex: String = text.chars().filter(|c| *c != '-').collect();
+    let number = u128::from_str_radix(&hex, 16).ok()?;
+    (hex.len() == 32 && text.len() == 36).then(|| number.to_be_bytes())
+}

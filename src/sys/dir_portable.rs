@@ -1,0 +1,189 @@
+//! The same face as `dir_unix.rs` with nothing but std: by path, so weaker against somebody who swaps directories under us.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::{File, Names};
+use crate::error::{Error, Kind, Result};
+
+/// A directory, by its path.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    path: PathBuf,
+}
+
+impl Dir {
+    pub(crate) fn open(path: &Path) -> Result<Dir> {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Ok(Dir { path: path.to_path_buf() }),
+            Ok(_) => Err(refused(path, "is not a directory")),
+            Err(e) => Err(Error::io("cannot open the directory", path, e)),
+        }
+    }
+
+    pub(crate) fn make(path: &Path) -> Result<()> {
+        fs::create_dir_all(path).map_err(|e| Error::io("cannot make the directory", path, e))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn sub(&self, name: &str) -> Result<Dir> {
+        let path = self.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => Ok(Dir { path }),
+            Ok(_) => Err(refused(&path, "is no directory of ours")),
+            Err(e) => Err(Error::io("cannot open the directory", &path, e)),
+        }
+    }
+
+    pub(crate) fn make_sub(&self, name: &str) -> Result<bool> {
+        let path = self.path.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(Error::io("cannot make the directory", &path, e)),
+        }
+    }
+
+    pub(crate) fn open_read(&self, name: &str, _names: Names) -> Result<File> {
+        self.open_file(name, fs::OpenOptions::new().read(true))
+    }
+
+    pub(crate) fn open_write(&self, name: &str) -> Result<File> {
+        self.open_file(name, fs::OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_file(&self, name: &str, options: &fs::OpenOptions) -> Result<File> {
+        let path = self.path.join(name);
+        // Asked before the open, for opening a fifo would hang; a swap in between is the weakness named above.
+        let meta = fs::symlink_metadata(&path).map_err(|e| Error::io("cannot open", &path, e))?;
+        if meta.is_symlink() {
+            return Err(refused(&path, "is a symbolic link"));
+        }
+        if !meta.is_file() {
+            return Err(refused(&path, "is not a regular file"));
+        }
+        match options.open(&path) {
+            Ok(file) => Ok(File::new(file, path)),
+            Err(e) => Err(Error::io("cannot open", &path, e)),
+        }
+    }
+
+    pub(crate) fn create(&self, name: &str) -> Result<File> {
+        let path = self.path.join(name);
+        match fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            Ok(file) => Ok(File::new(file, path)),
+            Err(e) => Err(Error::io("cannot create", &path, e)),
+        }
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> Result<bool> {
+        let path = self.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("cannot ask about", &path, e)),
+        }
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.rename_into(from, self, to)
+    }
+
+    pub(crate) fn rename_into(&self, from: &str, target: &Dir, to: &str) -> Result<()> {
+        let path = self.path.join(from);
+        fs::rename(&path, target.path.join(to)).map_err(|e| Error::io(format!("cannot rename to {to}"), &path, e))
+    }
+
+    pub(crate) fn rename_directory(&self, from: &str, to: &str) -> Result<bool> {
+        match fs::rename(self.path.join(from), self.path.join(to)) {
+            Ok(()) => Ok(true),
+            Err(_) if self.exists(to)? => Ok(false),
+            Err(e) => Err(Error::io(format!("cannot rename to {to}"), &self.path.join(from), e)),
+        }
+    }
+
+    pub(crate) fn link(&self, from: &str, to: &str) -> Result<bool> {
+        match fs::hard_link(self.path.join(from), self.path.join(to)) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(Error::io(format!("cannot link to {to}"), &self.path.join(from), e))
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<bool> {
+        self.removed(name, fs::remove_file(self.path.join(name)))
+    }
+
+    pub(crate) fn remove_directory(&self, name: &str) -> Result<bool> {
+        self.removed(name, fs::remove_dir(self.path.join(name)))
+    }
+
+    fn removed(&self, name: &str, result: io::Result<()>) -> Result<bool> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("cannot remove", &self.path.join(name), e)),
+        }
+    }
+
+    /// Systems that cannot open a directory as a file write its entries through; the others sync it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        match fs::File::open(&self.path) {
+            Ok(dir) => dir.sync_all().map_err(|e| Error::io("cannot sync the directory", &self.path, e)),
+            Err(_) if cfg!(not(unix)) => Ok(()),
+            Err(e) => Err(Error::io("cannot sync the directory", &self.path, e)),
+        }
+    }
+
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let failed = |e| Error::io("cannot list", &self.path, e);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn refused(path: &Path, what: &str) -> Error {
+    Error::new(Kind::UnsafeFile, format!("refused: it {what}"))
+        .at(path)
+        .advise("tallyfold opens only regular files and directories that it made; move this one away")
+}
+
+/// A file has one position, and std alone cannot read at another: so seek and read happen under one lock.
+static POSITION: Mutex<()> = Mutex::new(());
+
+pub(super) fn read_at(mut file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let _position = POSITION.lock().unwrap_or_else(|e| e.into_inner());
+    file.seek(SeekFrom::Start(offset))?;
+    file.read(buffer)
+}
+
+pub(super) fn write_at(mut file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    let _position = POSITION.lock().unwrap_or_else(|e| e.into_inner());
+    file.seek(SeekFrom::Start(offset))?;
+    file.write(bytes)
+}
+
+/// std reserves nothing.
+pub(super) fn allocate(_file: &fs::File, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// std gives nothing back.
+pub(super) fn punch(_file: &std::fs::File, _offset: u64, _len: u64) {}
+
+/// std cannot tell: everything up to the end may be data.
+pub(super) fn next_data(file: &fs::File, offset: u64) -> io::Result<Option<u64>> {
+    Ok((offset < file.metadata()?.len()).then_some(offset))
+}

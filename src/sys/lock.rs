@@ -1,0 +1,114 @@
+//! Locks on whole files (`flock` and its relatives), with a time limit and the holder's name.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fs4::FileExt;
+
+use super::fork::Kept;
+use super::{File, holder};
+use crate::error::{Error, Kind, Result};
+
+/// A file that is only locked: never truncated, never removed, its content means nothing.
+pub(crate) struct LockFile {
+    kept: Kept,
+    path: PathBuf,
+}
+
+/// The lock is held as long as this lives. Dropping it in a forked child does nothing.
+pub(crate) struct Locked<'a>(&'a LockFile);
+
+/// The first sleep between two tries; it doubles up to the longest. A holder has the append lock for microseconds, so short
+/// sleeps lose little, and random phases among the waiters keep any one of them from starving.
+const FIRST_SLEEP: Duration = Duration::from_micros(20);
+const LONGEST_SLEEP: Duration = Duration::from_micros(640);
+/// Tries that only yield the processor before the first sleep.
+const YIELDS: u32 = 8;
+
+impl LockFile {
+    pub(crate) fn new(file: File) -> LockFile {
+        let path = file.path().to_path_buf();
+        LockFile { kept: Kept::new(file.into_inner()), path }
+    }
+
+    /// The exclusive lock, or `None` if somebody else has it.
+    pub(crate) fn try_exclusive(&self) -> Result<Option<Locked<'_>>> {
+        self.attempt(|file| FileExt::try_lock(file))
+    }
+
+    /// The exclusive lock, waiting for it at most `timeout`.
+    pub(crate) fn exclusive(&self, timeout: Duration) -> Result<Locked<'_>> {
+        self.wait(timeout, || self.try_exclusive())
+    }
+
+    /// The shared lock, waiting for it at most `timeout`.
+    pub(crate) fn shared(&self, timeout: Duration) -> Result<Locked<'_>> {
+        self.wait(timeout, || self.attempt(|file| FileExt::try_lock_shared(file)))
+    }
+
+    fn attempt(
+        &self,
+        lock: impl Fn(&std::fs::File) -> std::result::Result<(), fs4::TryLockError>,
+    ) -> Result<Option<Locked<'_>>> {
+        let file = self.file()?;
+        loop {
+            return match lock(file) {
+                Ok(()) => Ok(Some(Locked(self))),
+                Err(fs4::TryLockError::WouldBlock) => Ok(None),
+                Err(fs4::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(fs4::TryLockError::Error(e)) => Err(Error::io("cannot lock", &self.path, e)),
+            };
+        }
+    }
+
+    /// Tries until the time is over. flock itself knows no time limit, and a signal to interrupt it is not a library's to send.
+    fn wait<'a>(&'a self, timeout: Duration, attempt: impl Fn() -> Result<Option<Locked<'a>>>) -> Result<Locked<'a>> {
+        let begun = Instant::now();
+        let mut sleep = FIRST_SLEEP;
+        let mut tries = 0;
+        loop {
+            if let Some(locked) = attempt()? {
+                return Ok(locked);
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(self.timed_out(timeout));
+            }
+            tries += 1;
+            if tries <= YIELDS {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(sleep.min(left));
+                sleep = (sleep * 2).min(LONGEST_SLEEP);
+            }
+        }
+    }
+
+    fn timed_out(&self, timeout: Duration) -> Error {
+        let pid = self.kept.file().and_then(holder::of);
+        let by = match pid {
+            Some(pid) => format!("process {pid} holds it"),
+            None => "the system does not tell who holds it".to_string(),
+        };
+        Error::new(Kind::LockTimeout, format!("no lock within {} s: {by}", timeout.as_secs_f64()))
+            .at(&self.path)
+            .held_by(pid)
+            .advise("nothing was written; see what that process does (a stopped process keeps its locks), or allow more time")
+    }
+
+    fn file(&self) -> Result<&std::fs::File> {
+        self.kept.file().ok_or_else(|| {
+            Error::new(Kind::Io, "this lock was opened before a fork; the child must open its own").at(&self.path)
+        })
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Unlocked by name, not by closing: a child forked meanwhile shares the description and would keep the lock. In such a
+        // child there is no file, so nothing is unlocked. The call fails only for a bad descriptor, which this is not.
+        if let Some(file) = self.0.kept.file() {
+            let _ = FileExt::unlock(file);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The only door to the operating system, and the only place with `unsafe`.
+//!
+//! Each system-dependent part is a pair of sibling files with one face: `*_unix` or `*_linux` beside `*_portable` or
+//! `*_unknown`, which need nothing but std and fs4. `--cfg tallyfold_portable` builds the portable ones anywhere.
+#![allow(clippy::disallowed_methods, reason = "this is the door that the list points to")]
+
+#[cfg_attr(all(unix, not(tallyfold_portable)), path = "dir_unix.rs")]
+#[cfg_attr(not(all(unix, not(tallyfold_portable))), path = "dir_portable.rs")]
+mod dir;
+mod file;
+#[cfg_attr(unix, path = "fork_unix.rs")]
+#[cfg_attr(not(unix), path = "fork_none.rs")]
+mod fork;
+#[cfg_attr(target_os = "linux", path = "holder_linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "holder_unknown.rs")]
+mod holder;
+mod lock;
+mod map;
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
+mod mount;
+#[cfg_attr(unix, path = "signal_unix.rs")]
+#[cfg_attr(not(unix), path = "signal_none.rs")]
+mod signal;
+
+pub(crate) use dir::Dir;
+#[cfg(test)]
+pub(crate) use file::faults;
+pub(crate) use file::{File, ShortWrite};
+pub(crate) use fork::PerProcess;
+pub(crate) use lock::LockFile;
+pub(crate) use map::Mapping;
+pub(crate) use mount::file_system;
+pub use signal::ignore_file_size_signal;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a file system is to us: whether `flock` on it excludes every process that can reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSystem {
+    pub(crate) name: String,
+    pub(crate) reach: Reach,
+}
+
+/// Who can write to a file system at the same time as we do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Processes of this kernel only.
+    Local,
+    /// Perhaps other hosts too, whose locks this kernel may not see.
+    Network,
+    /// Nobody told us.
+    Unknown,
+}
+
+/// How many names a file may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Exactly one: a second name would be a way around our locks.
+    One,
+    /// The two snapshots and their temporary file may share an inode while one replaces the other.
+    Several,
+}
+
+/// Microseconds since 1970 by the wall clock: information for people, never an order.
+pub(crate) fn wall_clock_us() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    }
+}
+
+/// 64 unpredictable bits for salts, ids and temporary names. std seeds `RandomState` from the system once per thread, and a
+/// forked child inherits that seed: so the process, a counter and the time go in as well.
+pub(crate) fn random_u64() -> u64 {
+    static DRAWN: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u64(DRAWN.fetch_add(1, Ordering::Relaxed));
+    hasher.write_i64(wall_clock_us());
+    hasher.finish()
+}

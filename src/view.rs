@@ -1,0 +1,362 @@
+//! Snapshot and tail, merged, at one seq.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+use std::iter::Peekable;
+use std::ops::{Bound, Deref};
+use std::sync::{Arc, OnceLock};
+
+use crate::chain::Floor;
+use crate::cursor::{self, Trail};
+use crate::error::{Error, Result};
+use crate::fold::{Entry, Fold};
+use crate::format::Header;
+use crate::names;
+use crate::record::Seq;
+use crate::snapshot::{Lines, Snapshot};
+use crate::home::Home;
+
+/// A cohort's state at one seq. It never changes; [`Reader`] gives newer ones.
+#[derive(Debug)]
+pub struct View {
+    home: Arc<Home>,
+    base: Option<Snapshot>,
+    /// What the records behind the base have made of their keys.
+    tail: BTreeMap<String, Option<Entry>>,
+    seq: Seq,
+    /// Why the base is not `snapshot.json`, if that was found damaged.
+    damage: Option<Error>,
+    /// What stands in for the base once a block of it was found damaged.
+    rebuilt: OnceLock<(Error, Box<View>)>,
+}
+
+impl View {
+    /// The seq of the last record in it.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The entry of a key. Reads one block of the snapshot, if any.
+    ///
+    /// # Errors
+    /// `is_corruption` if the snapshot is damaged there and cannot be rebuilt from the previous one and the journal.
+    pub fn get(&self, key: &str) -> Result<Option<Entry>> {
+        match self.tail.get(key) {
+            Some(entry) => Ok(entry.clone()),
+            None => self.base_entry(key),
+        }
+    }
+
+    /// All entries, sorted by the bytes of their keys.
+    ///
+    /// # Errors
+    /// The iterator's items are errors as of [`get`](View::get).
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(Bound::Unbounded)
+    }
+
+    /// That a snapshot was damaged, if it was: this view is whole all the same, rebuilt from the previous snapshot and the
+    /// journal. The next compaction puts it right.
+    pub fn damage(&self) -> Option<&Error> {
+        self.damage.as_ref().or_else(|| self.rebuilt.get().map(|(damage, _)| damage))
+    }
+
+    /// How many blocks of the snapshot have been read for this view.
+    pub fn blocks_read(&self) -> u64 {
+        self.base.as_ref().map_or(0, Snapshot::blocks_read)
+    }
+
+    fn base_entry(&self, key: &str) -> Result<Option<Entry>> {
+        if let Some((_, view)) = self.rebuilt.get() {
+            return view.get(key);
+        }
+        let Some(base) = &self.base else { return Ok(None) };
+        match base.get(key) {
+            Err(e) if e.is_corruption() => self.rebuild(e)?.get(key),
+            other => other,
+        }
+    }
+
+    /// The state at the base's watermark by another way: from the previous snapshot and the journal since.
+    fn rebuild(&self, damage: Error) -> Result<&View> {
+        let Some(base) = &self.base else { return Err(damage) };
+        // The base is the previous snapshot already: there is nothing else.
+        if self.damage.is_some() {
+            return Err(damage);
+        }
+        match Reader::over_previous(&self.home, base.head.seq) {
+            Ok(reader) if reader.view.seq == base.head.seq => {
+                Ok(&self.rebuilt.get_or_init(|| (damage, Box::new(reader.view))).1)
+            }
+            _ => Err(damage),
+        }
+    }
+
+    fn iter_from(&self, from: Bound<&str>) -> Iter<'_> {
+        let start = match from {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => "",
+        };
+        let base = match (&self.rebuilt.get(), &self.base) {
+            (Some((_, view)), _) => Base::Rebuilt(Box::new(view.iter_from(from))),
+            (None, Some(snapshot)) => Base::Lines(snapshot.lines(start)),
+            (None, None) => Base::None,
+        };
+        let tail = self.tail.range::<str, _>((from, Bound::Unbounded)).peekable();
+        let after = match from {
+            Bound::Excluded(key) => Some(key.to_string()),
+            _ => None,
+        };
+        Iter { view: self, base, pending: None, tail, after, ended: false }
+    }
+
+    pub(crate) fn base(&self) -> Option<&Snapshot> {
+        self.base.as_ref()
+    }
+
+    /// What the tail has made of its keys, sorted: the new entry, or `None` for a key that is gone.
+    pub(crate) fn tail(&self) -> &BTreeMap<String, Option<Entry>> {
+        &self.tail
+    }
+}
+
+/// See [`View::iter`].
+pub struct Iter<'a> {
+    view: &'a View,
+    base: Base<'a>,
+    /// The base's next entry.
+    pending: Option<(String, Entry)>,
+    tail: Peekable<btree_map::Range<'a, String, Option<Entry>>>,
+    /// The last key taken from the base: where to go on if the base has to be replaced.
+    after: Option<String>,
+    ended: bool,
+}
+
+enum Base<'a> {
+    None,
+    Lines(Lines<'a>),
+    Rebuilt(Box<Iter<'a>>),
+}
+
+impl Iter<'_> {
+    fn base_next(&mut self) -> Result<Option<(String, Entry)>> {
+        loop {
+            let taken = match &mut self.base {
+                Base::None => return Ok(None),
+                Base::Rebuilt(iter) => iter.next().transpose(),
+                Base::Lines(lines) => {
+                    lines.next().map(|line| line.map(|line| (line.key.to_string(), line.entry()))).transpose()
+                }
+            };
+            match taken {
+                Ok(Some((key, _))) if self.after.as_ref().is_some_and(|after| key <= *after) => {}
+                Ok(Some((key, entry))) => {
+                    self.after = Some(key.clone());
+                    return Ok(Some((key, entry)));
+                }
+                Err(e) if e.is_corruption() && matches!(self.base, Base::Lines(_)) => {
+                    let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                    self.base = Base::Rebuilt(Box::new(self.view.rebuild(e)?.iter_from(from)));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn merged_next(&mut self) -> Result<Option<(String, Entry)>> {
+        loop {
+            if self.pending.is_none() {
+                self.pending = self.base_next()?;
+            }
+            let base_first = match (&self.pending, self.tail.peek()) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((base, _)), Some((tail, _))) if base == *tail => {
+                    self.pending = None;
+                    continue;
+                }
+                (Some((base, _)), Some((tail, _))) => base < *tail,
+            };
+            if base_first {
+                return Ok(self.pending.take());
+            }
+            if let Some((key, Some(entry))) = self.tail.next() {
+                return Ok(Some((key.clone(), entry.clone())));
+            }
+        }
+    }
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<(String, Entry)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.merged_next().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+/// A view that can be brought up to date: it keeps its place in the journal and applies only what is new.
+#[derive(Debug)]
+pub struct Reader {
+    view: View,
+    trail: Trail,
+    /// The segment that was active when the base was opened: compaction rotates, so while this is it, nothing was folded.
+    since: u64,
+}
+
+/// Beyond this many keys in the tail, a reader looks for a newer snapshot to stand on.
+const TAIL_KEYS: usize = 4096;
+
+impl Reader {
+    /// A reader at the tail, as far as the journal is whole, and what is wrong behind that.
+    pub(crate) fn open(home: &Arc<Home>) -> Result<(Reader, Option<Error>)> {
+        loop {
+            let mut reader = Reader::begin(home)?;
+            match reader.run(Seq::MAX) {
+                Ok(()) => return Ok((reader, None)),
+                // Compaction overtook us. The next snapshot covers what is gone.
+                Err(e) if e.is_compacted() => {}
+                Err(e) if e.is_corruption() => return Ok((reader, Some(e))),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn begin(home: &Arc<Home>) -> Result<Reader> {
+        if home.settings.fold == Fold::Log {
+            return Reader::on(home, None, None, Floor::Durable);
+        }
+        match home.snapshot(names::SNAPSHOT) {
+            Ok(Some(snapshot)) => Reader::over(home, Some(snapshot), None),
+            Err(damage) if damage.is_corruption() => {
+                Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, Some(damage))
+            }
+            Err(e) => Err(e),
+            Ok(None) => match home.snapshot(names::SNAPSHOT_PREV)? {
+                None => Reader::over(home, None, None),
+                Some(previous) => {
+                    let missing = Error::corruption("snapshot.json is missing").at(home.dir.path());
+                    Reader::over(home, Some(previous), Some(missing))
+                }
+            },
+        }
+    }
+
+    /// A reader that stops at `until`, if the journal is whole so far.
+    pub(crate) fn open_at(home: &Arc<Home>, until: Seq) -> Result<Reader> {
+        let mut reader = Reader::begin(home)?;
+        reader.run(until)?;
+        Ok(reader)
+    }
+
+    /// The same on the previous snapshot, whatever the newest one is like.
+    pub(crate) fn over_previous(home: &Arc<Home>, until: Seq) -> Result<Reader> {
+        let mut reader = Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, None)?;
+        reader.run(until)?;
+        Ok(reader)
+    }
+
+    pub(crate) fn over(home: &Arc<Home>, base: Option<Snapshot>, damage: Option<Error>) -> Result<Reader> {
+        let floor = base.as_ref().map_or(0, |snapshot| snapshot.head.seq);
+        Reader::on(home, base, damage, Floor::Seq(floor))
+    }
+
+    fn on(home: &Arc<Home>, base: Option<Snapshot>, damage: Option<Error>, floor: Floor) -> Result<Reader> {
+        let trail = Trail::begin(home, floor)?;
+        let seq = trail.scan().chain().floor;
+        let view = View { home: Arc::clone(home), base, tail: BTreeMap::new(), seq, damage, rebuilt: OnceLock::new() };
+        let since = trail.scan().chain().active().map_or(0, |active| active.segment.number);
+        Ok(Reader { view, trail, since })
+    }
+
+    /// Applies what has been appended since. Returns the seq that the view is at now.
+    ///
+    /// # Errors
+    /// `is_corruption` if the journal is damaged: the view stays at the last record before.
+    pub fn refresh(&mut self) -> Result<Seq> {
+        match self.run(Seq::MAX) {
+            Err(e) if e.is_compacted() => self.begin_anew()?,
+            other => other?,
+        }
+        let active = self.trail.scan().place().segment;
+        if self.view.tail.len() > TAIL_KEYS && active != self.since {
+            let watermark = self.view.base.as_ref().map_or(0, |base| base.head.seq);
+            if self.view.home.watermark()? > watermark {
+                self.begin_anew()?;
+            }
+            self.since = active;
+        }
+        Ok(self.view.seq)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        let (reader, damage) = Reader::open(&self.view.home)?;
+        if let Some(e) = damage {
+            return Err(e);
+        }
+        if reader.view.seq < self.view.seq {
+            return Err(Error::corruption(format!(
+                "the journal ends at seq {}, and seq {} was read before",
+                reader.view.seq, self.view.seq
+            ))
+            .at(self.view.home.dir.path())
+            .at_seq(reader.view.seq + 1));
+        }
+        *self = reader;
+        Ok(())
+    }
+
+    /// Applies frames up to seq `until`.
+    pub(crate) fn run(&mut self, until: Seq) -> Result<()> {
+        while self.view.seq < until {
+            let Some(header) = self.trail.next()? else { break };
+            self.apply(&header)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, header: &Header) -> Result<()> {
+        let fold = self.view.home.settings.fold;
+        if fold != Fold::Log {
+            for record in cursor::records(header, &self.trail)? {
+                // Frames of the segment that holds the watermark may lie before it.
+                if record.seq <= self.view.seq {
+                    continue;
+                }
+                let new = match self.view.tail.get(record.key) {
+                    Some(old) => fold.apply(old.as_ref(), &record)?,
+                    None if fold.needs_old() => fold.apply(self.view.base_entry(record.key)?.as_ref(), &record)?,
+                    None => fold.apply(None, &record)?,
+                };
+                self.view.tail.insert(record.key.to_string(), new);
+            }
+        }
+        self.view.seq = self.view.seq.max(header.next_seq() - 1);
+        Ok(())
+    }
+
+    /// The view as it is now, for good.
+    pub fn into_view(self) -> View {
+        self.view
+    }
+
+    /// Where in the journal this reader is: segment and offset.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        let place = self.trail.scan().place();
+        (place.segment, place.offset)
+    }
+}
+
+impl Deref for Reader {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
