@@ -66,6 +66,10 @@ impl Trail {
             match self.scan.step()? {
                 Step::Frame(header) => return Ok(Some(header)),
                 Step::Tail { blank: true } if self.next_seq() > self.scan.chain().floor => return Ok(None),
+                Step::Moved if restarts > RESTARTS => {
+                    let place = self.scan.place();
+                    return Err(recover::no_way_on(&place, self.home.dir.path()));
+                }
                 Step::Moved => {}
                 Step::Tail { .. } | Step::Broken => {
                     let place = self.scan.place();
@@ -94,9 +98,10 @@ impl Trail {
                 Some(lock) => Some(lock.shared(self.home.timeout())?),
                 None => None,
             };
-            let next_seq = self.next_seq();
-            self.scan = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(next_seq - 1), Access::Read)?;
-            self.scan.skip_to(next_seq)?;
+            let place = self.scan.place();
+            let floor = Floor::Seq(place.next_seq - 1);
+            self.scan = Scan::begin(&self.home.dir, &self.home.owner, floor, Access::Read)?;
+            self.scan.resume(place)?;
         }
     }
 

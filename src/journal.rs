@@ -233,11 +233,15 @@ impl Journal {
         if self.home.reach == Reach::Network && !self.scan.reopen()? {
             self.scan = begin(&self.home)?;
         }
-        let mut anew = false;
+        let (mut moved, mut anew) = (false, false);
         let end = loop {
             match self.scan.step()? {
                 Step::Frame(_) => {}
-                Step::Moved => self.scan = begin(&self.home)?,
+                Step::Moved if !moved => {
+                    moved = true;
+                    self.scan = begin(&self.home)?;
+                }
+                Step::Moved => return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path())),
                 Step::Tail { blank } if blank && self.rest_is_settled()? => break None,
                 // Some of what led here was read before the lock was taken, and may have changed since.
                 Step::Tail { .. } | Step::Broken if !anew => {

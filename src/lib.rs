@@ -43,6 +43,8 @@
 //!
 //! `cli` (default) builds the `tallyfold` command. A library needs none: `default-features = false`.
 
+#![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
 // The modules, in the order a record travels.
 mod store;
 mod cohort;

@@ -1,1 +1,43 @@
-fn main() {}
+//! The `tallyfold` command: one store, its cohorts, from the shell.
+
+#![warn(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+use cli::exit::{self, Failure};
+use cli::output::say;
+use cli::{Arguments, Verb};
+use cli::{append, compact, create, delete, demo, get, log, ls, stats, verify};
+
+fn main() -> ExitCode {
+    tallyfold::process::ignore_file_size_signal();
+    match run() {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            // Without a message it was told already; with OK there is nothing to tell: our reader went away.
+            if failure.code != exit::OK && !failure.message.is_empty() {
+                say(&failure.message);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let Arguments { options, verb } = cli::arguments()?;
+    match verb {
+        Verb::Create(args) => create::run(&options, &args),
+        Verb::Append(args) => append::run(&options, &args),
+        Verb::Delete(args) => delete::run(&options, &args),
+        Verb::Get(args) => get::run(&options, &args),
+        Verb::Log(args) => log::run(&options, &args),
+        Verb::Ls(args) => ls::run(&options, &args),
+        Verb::Compact(args) => compact::run(&options, &args),
+        Verb::Verify(args) => verify::run(&options, &args),
+        Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Demo(args) => demo::run(&args, options.store),
+        Verb::DemoWorker(args) => demo::work(&args),
+    }
+}

@@ -1,7 +1,7 @@
 //! What it means that the journal stops: a torn tail, which a crash leaves and nobody was promised, or corruption.
 
 use crate::chain::Stray;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::FRAMES_BEGIN;
 use crate::record::Seq;
 use crate::scan::{Place, Scan};
@@ -55,14 +55,29 @@ pub(crate) fn judge(scan: &Scan, watermark: Seq, dir: &std::path::Path) -> Resul
         return Ok(place);
     }
     let lost = format!("records {} to {durable} at least are lost", place.next_seq);
-    let error = match scan.linked() {
-        Some(linked) => Error::corruption(format!("no whole frame where one was durable: {lost}"))
+    let damaged = chain.strays.iter().find_map(|stray| match stray {
+        Stray::Damaged(damaged) => Some(damaged),
+        Stray::Linked(_) => None,
+    });
+    let error = match (scan.linked(), damaged) {
+        (Some(linked), _) => Error::corruption(format!("no whole frame where one was durable: {lost}"))
             .at(linked.segment.file.path())
             .in_segment(place.segment)
             .at_offset(place.offset),
-        None => Error::corruption(format!("no segment of the journal is left: {lost}")).at(dir),
+        (None, Some(damaged)) => damaged.error(dir).become_kind(Kind::Corruption, lost),
+        (None, None) => Error::corruption(format!("no segment of the journal is left: {lost}")).at(dir),
     };
     Err(error.at_seq(place.next_seq).advise(
         "restore the file from a copy; records before it can still be read (`tallyfold log`), and nothing was changed",
     ))
+}
+
+/// The links lead from this place to a segment that leads back to it.
+pub(crate) fn no_way_on(place: &Place, dir: &std::path::Path) -> Error {
+    Error::corruption("a later segment exists, and no link leads to it from here")
+        .at(&dir.join(crate::names::segment(place.segment)))
+        .in_segment(place.segment)
+        .at_offset(place.offset)
+        .at_seq(place.next_seq)
+        .advise("nothing was changed; keep a copy of the cohort's directory")
 }

@@ -64,6 +64,18 @@ impl Scan {
         Ok(())
     }
 
+    /// Goes to where another scan of this journal was; or, if its segment is gone, to the same seq elsewhere.
+    pub(crate) fn resume(&mut self, place: Place) -> Result<()> {
+        self.skip_to(place.next_seq)?;
+        // Frames without records stand between two seqs, and must not be met again.
+        while self.place().segment == place.segment && self.place().offset < place.offset {
+            if !matches!(self.step()?, Step::Frame(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The next frame, or why there is none.
     pub(crate) fn step(&mut self) -> Result<Step> {
         loop {

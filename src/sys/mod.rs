@@ -19,6 +19,7 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+#[cfg(feature = "cli")]
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
@@ -31,6 +32,7 @@ pub(crate) use fork::PerProcess;
 pub(crate) use lock::LockFile;
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+#[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
