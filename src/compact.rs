@@ -15,14 +15,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::chain::{Chain, Floor};
 use crate::cohort::Cohort;
 use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
+use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
 use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::journal::Turn;
-use crate::segment::{Access, Found, Linked, Segment};
+use crate::segment::{Access, Found, Segment};
 use crate::settings::{DOCUMENT_VERSION, Retain};
 use crate::snapshot::{self, Head, Snapshot};
 use crate::sys::{self, LockFile, Names};
@@ -216,6 +218,8 @@ fn keep_previous(home: &Home, base: &Base) -> Result<()> {
         to.sync_all()?;
     }
     home.dir.rename(&second, names::SNAPSHOT_PREV)?;
+    // A rename between two names of one file does nothing: so it is after a crash between this step and the next.
+    home.dir.remove(&second)?;
     home.dir.sync()
 }
 
@@ -264,28 +268,32 @@ fn retire(home: &Home) -> Result<()> {
     if home.settings.retain == Retain::All || home.snapshot(names::SNAPSHOT)?.is_none() {
         return Ok(());
     }
-    let names: Vec<String> = home.dir.names()?;
-    let mut segments = BTreeMap::new();
-    for number in names.iter().filter_map(|name| names::parse_segment(name)) {
+    let needed = Chain::resolve(&home.dir, &home.owner, Floor::Seq(previous.head.seq), Access::Read)?;
+    let Some(keep) = needed.segments.front() else { return Ok(()) };
+    let names = home.dir.names()?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| names::parse_segment(name)).collect();
+    numbers.retain(|number| *number < keep.segment.number);
+    numbers.sort_unstable();
+    let mut retiring = BTreeMap::new();
+    for number in numbers {
         if let Some(found) = Segment::open(&home.dir, number, &home.owner, Access::Read)? {
-            segments.insert(number, found);
+            retiring.insert(number, found);
         }
     }
-    // The newest segment that begins at or below what is needed is the first to stay.
-    let needed = previous.head.seq + 1;
-    let linked = |found: &Found| match found {
-        Found::Linked(Linked { link, .. }) => Some(*link),
-        _ => None,
-    };
-    let keep = segments.iter().filter(|(_, found)| linked(found).is_some_and(|link| link.first_seq <= needed));
-    let Some(keep) = keep.map(|(number, _)| *number).max() else { return Ok(()) };
-    for (number, found) in segments.range(..keep) {
+    // Where each segment that the links lead back to ends. The others were cut off with all that is in them.
+    let mut ends = BTreeMap::new();
+    let mut link = keep.link;
+    while ends.insert(link.previous, link.previous_end).is_none() {
+        match retiring.get(&link.previous) {
+            Some(Found::Linked(previous)) => link = previous.link,
+            _ => break,
+        }
+    }
+    for (number, found) in &retiring {
         let name = names::segment(*number);
-        // Of two successors the later one counts: a cut is made after what it cuts.
-        let end = segments.values().filter_map(linked).filter(|link| link.previous == *number).map(|l| l.previous_end).next_back();
-        let cut = match (found, end) {
-            (Found::Linked(Linked { segment, .. }), Some(end)) => !segment.is_blank_from(end)?,
-            (Found::Spare(segment), _) => !segment.is_blank_from(crate::format::FRAMES_BEGIN)?,
+        let cut = match (found, ends.get(number)) {
+            (Found::Linked(linked), Some(end)) => !linked.segment.is_blank_from(*end)?,
+            (Found::Spare(segment), _) => !segment.is_blank_from(FRAMES_BEGIN)?,
             (Found::Linked(_), None) | (Found::Damaged(_), _) => true,
         };
         if cut {
@@ -297,7 +305,7 @@ fn retire(home: &Home) -> Result<()> {
             home.dir.remove(&name)?;
         }
     }
-    for number in names.iter().filter_map(|name| names::parse_poison(name)).filter(|number| *number < keep) {
+    for number in names.iter().filter_map(|name| names::parse_poison(name)).filter(|number| *number < keep.segment.number) {
         home.dir.remove(&names::poison(number))?;
     }
     home.dir.sync()

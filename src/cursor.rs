@@ -20,6 +20,8 @@ const RESTARTS: u32 = 3;
 /// How long a follower sleeps between two looks: the first time, and at most.
 const FIRST_SLEEP: Duration = Duration::from_micros(500);
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// A follower waits for ever, in pieces of this.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A scan for those who hold no lock: what looks wrong may only have changed meanwhile, so it is looked at again from the
 /// beginning before it is believed.
@@ -27,14 +29,19 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 pub(crate) struct Trail {
     home: Arc<Home>,
     scan: Scan,
+    /// The journal must reach beyond this seq, for a snapshot does.
+    watermark: Seq,
     /// A place already judged to be a torn tail, or a frame being written.
     torn_at: Option<Place>,
+    /// Whether the rest of the active segment has been seen to be blank: a power cut may leave a hole with frames behind it.
+    settled: bool,
 }
 
 impl Trail {
-    pub(crate) fn begin(home: &Arc<Home>, floor: Floor) -> Result<Trail> {
+    /// A trail from a floor on, in a journal that must reach beyond `watermark`.
+    pub(crate) fn begin(home: &Arc<Home>, floor: Floor, watermark: Seq) -> Result<Trail> {
         let scan = Scan::begin(&home.dir, &home.owner, floor, Access::Read)?;
-        Ok(Trail { home: Arc::clone(home), scan, torn_at: None })
+        Ok(Trail { home: Arc::clone(home), scan, watermark, torn_at: None, settled: false })
     }
 
     /// The seq that the next record will have.
@@ -65,7 +72,9 @@ impl Trail {
         loop {
             match self.scan.step()? {
                 Step::Frame(header) => return Ok(Some(header)),
-                Step::Tail { blank: true } if self.next_seq() > self.scan.chain().floor => return Ok(None),
+                Step::Tail { blank: true } if self.next_seq() > self.watermark && self.rest_is_blank()? => {
+                    return Ok(None);
+                }
                 Step::Moved if restarts > RESTARTS => {
                     let place = self.scan.place();
                     return Err(recover::no_way_on(&place, self.home.dir.path()));
@@ -77,7 +86,7 @@ impl Trail {
                         return Ok(None);
                     }
                     if restarts > 0 {
-                        match recover::judge(&self.scan, self.scan.chain().floor, self.home.dir.path()) {
+                        match recover::judge(&self.scan, self.watermark, self.home.dir.path()) {
                             Ok(torn) => {
                                 self.torn_at = Some(torn);
                                 return Ok(None);
@@ -105,6 +114,15 @@ impl Trail {
         }
     }
 
+    fn rest_is_blank(&mut self) -> Result<bool> {
+        if !self.settled
+            && let Some(active) = self.scan.linked()
+        {
+            self.settled = active.segment.is_blank_from(self.scan.place().offset)?;
+        }
+        Ok(self.settled)
+    }
+
     /// What a missing segment means: folded away if a snapshot covers it, else what `e` says.
     fn explained(&self, e: Error) -> Result<Error> {
         match self.scan.chain().missing {
@@ -125,20 +143,21 @@ fn compacted(asked: Seq, first: Seq, path: &std::path::Path) -> Error {
 
 /// The records of a cohort from a seq on, in order. See [`Cohort::cursor`](crate::Cohort::cursor).
 ///
-/// As an iterator it ends at the tail, and goes on from there when asked again. It survives rotation and compaction, and takes
+/// As an iterator it ends at the tail, and goes on from there when asked again; after an error it ends for good. It survives rotation and compaction, and takes
 /// no lock.
 #[derive(Debug)]
 pub struct Cursor {
     trail: Trail,
     pending: VecDeque<Record>,
     next: Seq,
+    failed: bool,
 }
 
 impl Cursor {
     pub(crate) fn begin(home: &Arc<Home>, from: Seq) -> Result<Cursor> {
         let next = from.max(1);
-        let mut cursor =
-            Cursor { trail: Trail::begin(home, Floor::Seq(next - 1))?, pending: VecDeque::new(), next };
+        let trail = Trail::begin(home, Floor::Seq(next - 1), home.watermark()?)?;
+        let mut cursor = Cursor { trail, pending: VecDeque::new(), next, failed: false };
         // So that history which is gone is told here, and not at the first record.
         cursor.fill()?;
         Ok(cursor)
@@ -187,7 +206,7 @@ impl Cursor {
 
     /// An iterator that waits at the tail instead of ending there.
     pub fn follow(self) -> Follow {
-        Follow { cursor: self, failed: false }
+        Follow { cursor: self }
     }
 
     /// Reads the next frame that holds a record we want.
@@ -218,7 +237,12 @@ impl Iterator for Cursor {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_record().transpose()
+        if self.failed {
+            return None;
+        }
+        let record = self.next_record().transpose();
+        self.failed = matches!(record, Some(Err(_)));
+        record
     }
 }
 
@@ -226,28 +250,23 @@ impl Iterator for Cursor {
 #[derive(Debug)]
 pub struct Follow {
     cursor: Cursor,
-    failed: bool,
 }
 
 impl Iterator for Follow {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed {
-            match self.cursor.next_record().transpose() {
-                Some(Err(e)) => {
-                    self.failed = true;
-                    return Some(Err(e));
-                }
-                Some(record) => return Some(record),
-                None => {
-                    if let Err(e) = self.cursor.wait(Duration::from_secs(1)) {
-                        self.failed = true;
-                        return Some(Err(e));
-                    }
-                }
+        loop {
+            if let Some(record) = self.cursor.next() {
+                return Some(record);
+            }
+            if self.cursor.failed {
+                return None;
+            }
+            if let Err(e) = self.cursor.wait(LONGEST_WAIT) {
+                self.cursor.failed = true;
+                return Some(Err(e));
             }
         }
-        None
     }
 }

@@ -49,7 +49,7 @@ pub struct Stats {
 
 /// The last seq, reading as little as possible.
 pub(crate) fn last_seq(home: &Arc<Home>) -> Result<Seq> {
-    let mut trail = Trail::begin(home, home.floor()?)?;
+    let mut trail = Trail::begin(home, home.floor()?, home.watermark()?)?;
     while trail.next()?.is_some() {}
     Ok(trail.next_seq() - 1)
 }
@@ -63,7 +63,8 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         Some(snapshot) => Floor::Seq(snapshot.head.seq),
         None => home.floor()?,
     };
-    let mut trail = Trail::begin(home, floor)?;
+    let watermark = snapshot.as_ref().map_or(0, |s| s.head.seq);
+    let mut trail = Trail::begin(home, floor, watermark)?;
     let mut tail_bytes = 0;
     while let Some(header) = trail.next()? {
         tail_bytes += header.frame_len();
@@ -87,8 +88,8 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         cohort: home.owner.cohort.clone(),
         fold: home.settings.fold.name(),
         seq: trail.next_seq() - 1,
-        durable_seq: scan.durable_seq().max(snapshot.as_ref().map_or(0, |s| s.head.seq)),
-        watermark: snapshot.as_ref().map_or(0, |s| s.head.seq),
+        durable_seq: scan.durable_seq().max(watermark),
+        watermark,
         epoch: scan.chain().epoch(),
         entries: snapshot.as_ref().map_or(0, |s| s.entries),
         snapshot_bytes: snapshot.as_ref().map_or(0, |s| s.len()),

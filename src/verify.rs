@@ -163,7 +163,7 @@ impl Check<'_> {
             Some(_) => watermark,
             None => 0,
         };
-        let mut trail = Trail::begin(self.home, Floor::Seq(floor))?;
+        let mut trail = Trail::begin(self.home, Floor::Seq(floor), watermark)?;
         loop {
             match trail.next() {
                 Ok(Some(header)) => {
@@ -187,16 +187,7 @@ impl Check<'_> {
         if self.report.records.0 > 0 {
             self.report.records.1 = place.next_seq - 1;
         }
-        if place.next_seq <= watermark {
-            let what = format!("the journal ends at seq {}, below the snapshot's {watermark}", place.next_seq - 1);
-            self.damage(&Error::corruption(what).in_segment(place.segment).at_offset(place.offset).at_seq(place.next_seq));
-            return Ok(());
-        }
-        let torn = trail.is_torn() || match trail.scan().linked() {
-            Some(active) => !active.segment.is_blank_from(place.offset)?,
-            None => false,
-        };
-        if torn {
+        if trail.is_torn() {
             let what = "bytes behind the last whole frame: the next append cuts them off and keeps them";
             let torn = Error::corruption(what).in_segment(place.segment).at_offset(place.offset).at_seq(place.next_seq);
             let path = self.home.dir.path().join(names::segment(place.segment));

@@ -268,7 +268,11 @@ impl Reader {
     }
 
     fn on(home: &Arc<Home>, base: Option<Snapshot>, damage: Option<Error>, floor: Floor) -> Result<Reader> {
-        let trail = Trail::begin(home, floor)?;
+        let watermark = match floor {
+            Floor::Seq(seq) => seq,
+            Floor::Durable => 0,
+        };
+        let trail = Trail::begin(home, floor, watermark)?;
         let seq = trail.scan().chain().floor;
         let view = View { home: Arc::clone(home), base, tail: BTreeMap::new(), seq, damage, rebuilt: OnceLock::new() };
         let since = trail.scan().chain().active().map_or(0, |active| active.segment.number);
