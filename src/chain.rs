@@ -50,7 +50,8 @@ pub(crate) struct Missing {
 impl Chain {
     /// Reads the links of as many segments as it takes.
     pub(crate) fn resolve(dir: &Dir, owner: &Owner, floor: Floor, access: Access) -> Result<Chain> {
-        let mut numbers: Vec<u64> = dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
+        let mut numbers: Vec<u64> =
+            dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
         numbers.sort_unstable();
         let mut chain = Chain { next_number: 1, ..Chain::default() };
         if let Floor::Seq(seq) = floor {

@@ -63,7 +63,10 @@ pub struct Cohort {
 
 impl Cohort {
     pub(crate) fn new(home: Arc<Home>) -> Cohort {
-        Cohort { inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }), timeout: None }
+        Cohort {
+            inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }),
+            timeout: None,
+        }
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {
@@ -228,7 +231,9 @@ impl Cohort {
             }
             Some(Expect::Key(key, expected)) => {
                 if settings.fold == Fold::Log {
-                    return Err(Error::invalid("a cohort whose fold is log has no entries to expect anything of"));
+                    return Err(Error::invalid(
+                        "a cohort whose fold is log has no entries to expect anything of",
+                    ));
                 }
                 self.with_reader(|reader| self.append_if_key(reader, &body, key, expected))?
             }
@@ -252,7 +257,11 @@ impl Cohort {
                 }
                 reader.refresh()?;
                 let found = reader.get(key)?.map_or(0, |entry| entry.seq());
-                if found == expected { Ok(()) } else { Err(conflict(&format!("the key {key:?}"), expected, found)) }
+                if found == expected {
+                    Ok(())
+                } else {
+                    Err(conflict(&format!("the key {key:?}"), expected, found))
+                }
             });
             match appended {
                 Err(_) if too_far => {}
@@ -339,7 +348,7 @@ impl Cohort {
     /// # Errors
     /// Damage is in the report; an error means that the check itself could not be done.
     pub fn verify(&self) -> Result<Report> {
-        verify::run(self.home())
+        verify::run(self.home(), self.timeout())
     }
 
     /// Sizes and positions.

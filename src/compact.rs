@@ -21,9 +21,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
+use crate::journal::Turn;
 use crate::names::{self, Purpose};
 use crate::record::Seq;
-use crate::journal::Turn;
 use crate::segment::{Access, Found, Segment};
 use crate::settings::{DOCUMENT_VERSION, Retain};
 use crate::snapshot::{self, Head, Snapshot};
@@ -109,7 +109,8 @@ impl Base {
             Ok(Some(snapshot)) => Ok(Base { head: Some(snapshot.head), damage: None }),
             Ok(None) => {
                 let missing = home.dir.exists(names::SNAPSHOT_PREV)?;
-                let damage = missing.then(|| Error::corruption("snapshot.json is missing").at(home.dir.path()));
+                let damage =
+                    missing.then(|| Error::corruption("snapshot.json is missing").at(home.dir.path()));
                 Ok(Base { head: None, damage })
             }
             Err(damage) if damage.is_corruption() => Ok(Base { head: None, damage: Some(damage) }),
@@ -137,9 +138,12 @@ fn fold(home: &Arc<Home>, rebuild: bool, through: Seq, epoch: u64) -> Result<(St
 
 fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, Snapshot)> {
     if view.seq() != through {
-        return Err(Error::corruption(format!("the sealed journal ends at seq {}, not at {through}", view.seq()))
-            .at(home.dir.path())
-            .at_seq(view.seq() + 1));
+        return Err(Error::corruption(format!(
+            "the sealed journal ends at seq {}, not at {through}",
+            view.seq()
+        ))
+        .at(home.dir.path())
+        .at_seq(view.seq() + 1));
     }
     let head = Head {
         tallyfold: DOCUMENT_VERSION,
@@ -151,7 +155,8 @@ fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, 
     let temporary = names::temporary(Purpose::Snapshot, sys::random_u64());
     let written = merge(home, view, &head, &temporary).and_then(|()| {
         let made = home.snapshot(&temporary)?;
-        let lost = || snapshot::damaged(&home.dir.path().join(&temporary), "it is not what was written".into());
+        let lost =
+            || snapshot::damaged(&home.dir.path().join(&temporary), "it is not what was written".into());
         let made = made.filter(|made| made.head == head).ok_or_else(lost)?;
         made.verify()?;
         Ok(made)
@@ -201,6 +206,10 @@ fn keep_previous(home: &Home, base: &Base) -> Result<()> {
     if base.head.is_none() || !home.dir.exists(names::SNAPSHOT)? {
         return Ok(());
     }
+    if home.dir.exists(names::SNAPSHOT_PREV)? {
+        // Opened only to see that it is ours to replace.
+        home.dir.open_read(names::SNAPSHOT_PREV, Names::Several)?;
+    }
     let second = names::temporary(Purpose::Snapshot, sys::random_u64());
     if !home.dir.link(names::SNAPSHOT, &second)? {
         let from = home.dir.open_read(names::SNAPSHOT, Names::Several)?;
@@ -248,9 +257,12 @@ fn publish(cohort: &Cohort, base: &Base, temporary: &str, through: Seq, epoch: u
         };
         let unchanged = now.is_none() || now == base.head;
         if !unchanged || journal.epoch() != epoch {
-            return Err(Error::new(Kind::Conflict, format!("the journal was cut, or the snapshot replaced, while seq {through} was folded"))
-                .at(home.dir.path())
-                .advise("nothing is lost; compact again"));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("the journal was cut, or the snapshot replaced, while seq {through} was folded"),
+            )
+            .at(home.dir.path())
+            .advise("nothing is lost; compact again"));
         }
         home.dir.rename(temporary, names::SNAPSHOT)?;
         Ok(Turn::Done(()))
@@ -305,7 +317,11 @@ fn retire(home: &Home) -> Result<()> {
             home.dir.remove(&name)?;
         }
     }
-    for number in names.iter().filter_map(|name| names::parse_poison(name)).filter(|number| *number < keep.segment.number) {
+    for number in names
+        .iter()
+        .filter_map(|name| names::parse_poison(name))
+        .filter(|number| *number < keep.segment.number)
+    {
         home.dir.remove(&names::poison(number))?;
     }
     home.dir.sync()

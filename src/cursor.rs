@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crate::chain::Floor;
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Header};
+use crate::home::Home;
 use crate::names;
-use crate::recover;
 use crate::record::{Record, RecordRef, Seq};
+use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::Access;
-use crate::home::Home;
-use crate::sys::{LockFile, Names};
+use crate::sys::{LockFile, Names, Patience};
 
 /// How often a reader begins anew before it holds the compactor off.
 const RESTARTS: u32 = 3;
@@ -104,7 +104,7 @@ impl Trail {
                 _ => self.home.dir.open_read(names::COMPACT_LOCK, Names::One).ok().map(LockFile::new),
             };
             let _held = match &compact_lock {
-                Some(lock) => Some(lock.shared(self.home.timeout())?),
+                Some(lock) => Some(lock.shared(Patience::of(self.home.timeout()))?),
                 None => None,
             };
             let place = self.scan.place();
@@ -135,10 +135,13 @@ impl Trail {
 }
 
 fn compacted(asked: Seq, first: Seq, path: &std::path::Path) -> Error {
-    Error::new(Kind::Compacted, format!("record {asked} is folded away: the first one still there is {first}"))
-        .at(path)
-        .at_seq(first)
-        .advise(format!("read from {first} on, or read the state"))
+    Error::new(
+        Kind::Compacted,
+        format!("record {asked} is folded away: the first one still there is {first}"),
+    )
+    .at(path)
+    .at_seq(first)
+    .advise(format!("read from {first} on, or read the state"))
 }
 
 /// The records of a cohort from a seq on, in order. See [`Cohort::cursor`](crate::Cohort::cursor).
@@ -215,7 +218,10 @@ impl Cursor {
             let Some(header) = self.trail.next()? else { break };
             let next = self.next;
             self.pending.extend(
-                records(&header, &self.trail)?.into_iter().filter(|r| r.seq >= next).map(RecordRef::to_record),
+                records(&header, &self.trail)?
+                    .into_iter()
+                    .filter(|r| r.seq >= next)
+                    .map(RecordRef::to_record),
             );
         }
         Ok(())

@@ -105,7 +105,9 @@ impl Writer {
                     Some(e) => e.become_kind(Kind::DurabilityUnknown, what),
                     None => Error::new(Kind::DurabilityUnknown, what).at(self.home().dir.path()),
                 };
-                Err(error.at_seq(seq).advise("check the disk; the next append moves the records to a new segment"))
+                Err(error
+                    .at_seq(seq)
+                    .advise("check the disk; the next append moves the records to a new segment"))
             }
         }
     }
@@ -122,7 +124,10 @@ impl Writer {
             let mut journal = self.journal()?;
             let journal = journal.get()?;
             if journal.durable_seq_on_disk() < wrote {
-                journal.append(&Body::empty(), timeout, |_| Ok(()))?;
+                journal.append(&Body::empty(), timeout, |_| Ok(())).map_err(|e| {
+                    let kind = e.kind();
+                    e.become_kind(kind, "all records are durable; only the note of that could not be written")
+                })?;
                 journal.unsynced()
             } else {
                 Vec::new()

@@ -70,12 +70,15 @@ impl Error {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
             // A full disk, a full quota and the process's own file size limit ask the same of the caller: make room.
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Kind::NoSpace,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Kind::NoSpace
+            }
             _ => Kind::Io,
         };
         let mut error = Error::new(kind, what).at(path);
         if kind == Kind::NoSpace {
-            error = error.advise("make room (or raise the limit) and try again; earlier records are untouched");
+            error =
+                error.advise("make room (or raise the limit) and try again; earlier records are untouched");
         }
         error.0.source = Some(source);
         error

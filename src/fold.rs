@@ -1,5 +1,7 @@
 //! The folds: pure functions (old entry, record) → new entry. What a cohort's state is follows from its records alone.
 
+use std::collections::BTreeMap;
+
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,7 +22,8 @@ pub enum Fold {
 }
 
 impl Fold {
-    const ALL: [(Fold, &'static str); 3] = [(Fold::Latest, "latest"), (Fold::Merge, "merge"), (Fold::Log, "log")];
+    const ALL: [(Fold, &'static str); 3] =
+        [(Fold::Latest, "latest"), (Fold::Merge, "merge"), (Fold::Log, "log")];
     /// Designed, and not built yet.
     const LATER: [&'static str; 3] = ["sum", "top", "series"];
 
@@ -50,8 +53,11 @@ impl Fold {
     /// Refuses a batch with a record that does not fit this fold, before anything is written.
     pub(crate) fn check(self, batch: &Batch) -> Result<()> {
         if batch.has_raw() && self != Fold::Log {
-            return Err(Error::invalid(format!("the fold `{}` takes JSON values, not raw bytes", self.name()))
-                .advise("append raw bytes to a cohort whose fold is log"));
+            return Err(Error::invalid(format!(
+                "the fold `{}` takes JSON values, not raw bytes",
+                self.name()
+            ))
+            .advise("append raw bytes to a cohort whose fold is log"));
         }
         Ok(())
     }
@@ -96,23 +102,30 @@ impl Serialize for Fold {
     }
 }
 
-impl<'de> Deserialize<'de> for Fold {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Fold, D::Error> {
-        /// Parameters belong to folds to come, so that their absence is told by the fold's name and not by a field's.
-        #[derive(Deserialize)]
-        struct Given {
-            kind: String,
-            #[serde(flatten)]
-            parameters: std::collections::BTreeMap<String, serde_json::Value>,
-        }
-        let given = Given::deserialize(deserializer)?;
-        let fold = Fold::from_name(&given.kind).map_err(D::Error::custom)?;
-        match given.parameters.keys().next() {
+/// A fold as settings and snapshots spell it.
+#[derive(Deserialize)]
+pub(crate) struct Given {
+    kind: String,
+    /// Parameters belong to folds to come.
+    #[serde(flatten)]
+    parameters: BTreeMap<String, serde_json::Value>,
+}
+
+impl Given {
+    pub(crate) fn fold(&self) -> Result<Fold> {
+        let fold = Fold::from_name(&self.kind)?;
+        match self.parameters.keys().next() {
             Some(field) => {
-                Err(D::Error::custom(format!("the fold `{}` has no parameter `{field}`", given.kind)))
+                Err(Error::invalid(format!("the fold `{}` has no parameter `{field}`", self.kind)))
             }
             None => Ok(fold),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Fold, D::Error> {
+        Given::deserialize(deserializer)?.fold().map_err(D::Error::custom)
     }
 }
 
@@ -174,7 +187,8 @@ mod tests {
         use Kind::{Delete, Put};
         assert_eq!(fold(Fold::Latest, &[(Put, "1"), (Put, "2.50")]).as_deref(), Some("2:2.50"));
         assert_eq!(fold(Fold::Latest, &[(Put, "1"), (Delete, "")]), None);
-        let merged = fold(Fold::Merge, &[(Put, r#"{"a":1,"b":{"c":1}}"#), (Put, r#"{"b":{"c":null,"d":2e1}}"#)]);
+        let merged =
+            fold(Fold::Merge, &[(Put, r#"{"a":1,"b":{"c":1}}"#), (Put, r#"{"b":{"c":null,"d":2e1}}"#)]);
         assert_eq!(merged.as_deref(), Some(r#"2:{"a":1,"b":{"d":2e1}}"#));
         let anew = fold(Fold::Merge, &[(Put, r#"{"a":1}"#), (Delete, ""), (Put, r#"{"b":null,"c":1}"#)]);
         assert_eq!(anew.as_deref(), Some(r#"3:{"c":1}"#));

@@ -198,13 +198,24 @@ impl Header {
     /// The header of a frame around `body`, with everything but the salted CRC.
     pub(crate) fn new(body: &Body, first_seq: u64, durable_seq: u64, time_us: i64) -> Header {
         let body_len = body.bytes.len() as u32;
-        Header { body_len, count: body.count, first_seq, durable_seq, time_us, body_crc: body.crc, header_crc: 0 }
+        Header {
+            body_len,
+            count: body.count,
+            first_seq,
+            durable_seq,
+            time_us,
+            body_crc: body.crc,
+            header_crc: 0,
+        }
     }
 
     /// The header's bytes in a segment with this salt, and its CRC.
     pub(crate) fn encode(&self, salt: u32) -> ([u8; HEADER], u32) {
         let mut out = Vec::with_capacity(HEADER);
-        put(&mut out, (self.body_len, self.count, self.first_seq, self.durable_seq, self.time_us, self.body_crc));
+        put(
+            &mut out,
+            (self.body_len, self.count, self.first_seq, self.durable_seq, self.time_us, self.body_crc),
+        );
         let sum = crc(&out, salt);
         put(&mut out, sum);
         let mut header = [0; HEADER];
@@ -425,8 +436,15 @@ mod tests {
             assert!(!accepted, "bit {bit}");
         }
         let identity = Identity { number: 1, store: [7; 16], salt: 5, cohort: "c".into(), read_only: false };
-        let link =
-            Link { epoch: 1, first_seq: 1, previous: 0, previous_end: 0, previous_crc: 0, durable_seq: 0, time_us: 9 };
+        let link = Link {
+            epoch: 1,
+            first_seq: 1,
+            previous: 0,
+            previous_end: 0,
+            previous_crc: 0,
+            durable_seq: 0,
+            time_us: 9,
+        };
         for bit in 0..BLOCK * 8 {
             let (mut a, mut b) = (identity.encode(), link.encode(5));
             a[bit / 8] ^= 1 << (bit % 8);

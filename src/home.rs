@@ -58,7 +58,8 @@ impl Home {
         if self.reach != Reach::Network || self.settings.trust_network_locks {
             return Ok(());
         }
-        let what = format!("refused: {} may be shared with hosts whose locks are not seen here", self.file_system);
+        let what =
+            format!("refused: {} may be shared with hosts whose locks are not seen here", self.file_system);
         Err(Error::new(Kind::UnsafeFileSystem, what).at(self.dir.path()).advise(
             "put the store on a local file system; or, if its locks do exclude all hosts (NFS without nolock, Lustre with \
              flock), make the cohort with \"trust_network_locks\": true",

@@ -11,18 +11,18 @@
 //! lock back, has it made ready, and begins again. Only a cut syncs under the lock, for nothing may follow it before.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::chain::Floor;
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Body, FRAMES_BEGIN, Header, Link};
+use crate::home::Home;
 use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::{Access, Found, Linked, Segment};
-use crate::home::Home;
-use crate::sys::{self, LockFile, Reach};
+use crate::sys::{self, LockFile, Patience, Reach};
 
 /// What a segment's file reserves when it is made, in bytes: little, for many cohorts stay small.
 pub(crate) const FIRST_RESERVE: u64 = 32 << 10;
@@ -49,9 +49,14 @@ pub(crate) struct Journal {
 pub(crate) enum Turn<T> {
     Done(T),
     /// Reserve space to `end` in the active segment, then begin again.
-    Grow { segment: Arc<Segment>, end: u64 },
+    Grow {
+        segment: Arc<Segment>,
+        end: u64,
+    },
     /// Have a spare with room for a frame of this length, then begin again.
-    Spare { frame_len: u64 },
+    Spare {
+        frame_len: u64,
+    },
     /// Begin again.
     Again,
 }
@@ -87,7 +92,16 @@ impl Journal {
         home.check_file_system()?;
         let lock = Arc::new(LockFile::new(home.dir.open_write(names::LOCK)?));
         let scan = begin(&home)?;
-        Ok(Journal { home, lock, scan, attached: false, sync_failed: false, durable_seq: 0, wrote: 0, spare: None })
+        Ok(Journal {
+            home,
+            lock,
+            scan,
+            attached: false,
+            sync_failed: false,
+            durable_seq: 0,
+            wrote: 0,
+            spare: None,
+        })
     }
 
     /// The first seq that no record has yet.
@@ -166,10 +180,7 @@ impl Journal {
         let place = self.scan.place();
         let header = Header::new(body, place.next_seq, self.durable_seq, sys::wall_clock_us());
         let (frame, crc) = body.frame(&header, segment.salt());
-        segment.write(&frame, place.offset).map_err(|e| {
-            let what = "nothing was written";
-            if e.is_no_space() { e.become_kind(Kind::NoSpace, what) } else { e.become_kind(Kind::Io, what) }
-        })?;
+        segment.write(&frame, place.offset).map_err(nothing_written)?;
         self.scan.wrote(frame.len() as u64, header.next_seq(), crc, self.durable_seq);
         if body.count > 0 {
             self.wrote = header.next_seq() - 1;
@@ -199,7 +210,9 @@ impl Journal {
     pub(crate) fn seal(&mut self, timeout: Duration) -> Result<Option<Sealed>> {
         self.under_lock(timeout, |journal| {
             let end = journal.scan.place().offset;
-            let Some(active) = journal.scan.linked().filter(|_| end > FRAMES_BEGIN) else { return Ok(Turn::Done(None)) };
+            let Some(active) = journal.scan.linked().filter(|_| end > FRAMES_BEGIN) else {
+                return Ok(Turn::Done(None));
+            };
             let segment = Arc::clone(&active.segment);
             journal.rotate(0)?.then(|()| Ok(Turn::Done(Some(Sealed { segment, end }))))
         })
@@ -212,16 +225,18 @@ impl Journal {
         timeout: Duration,
         mut step: impl FnMut(&mut Journal) -> Result<Turn<T>>,
     ) -> Result<T> {
-        let begun = Instant::now();
+        let patience = Patience::of(timeout);
         let lock = Arc::clone(&self.lock);
         loop {
-            let held = lock.exclusive(timeout.saturating_sub(begun.elapsed()))?;
+            let held = lock.exclusive(patience)?;
             let turn = self.catch_up()?.then(|()| step(self))?;
             drop(held);
             match turn {
                 Turn::Done(done) => return Ok(done),
-                Turn::Grow { segment, end } => segment.grow(end, self.home.settings.segment_bytes)?,
-                Turn::Spare { frame_len } => self.make_spare(frame_len, timeout.saturating_sub(begun.elapsed()))?,
+                Turn::Grow { segment, end } => {
+                    segment.grow(end, self.home.settings.segment_bytes).map_err(nothing_written)?;
+                }
+                Turn::Spare { frame_len } => self.make_spare(frame_len, patience).map_err(nothing_written)?,
                 Turn::Again => {}
             }
         }
@@ -287,7 +302,7 @@ impl Journal {
     pub(crate) fn poison(&mut self, timeout: Duration) {
         self.sync_failed = true;
         let lock = Arc::clone(&self.lock);
-        let held = lock.exclusive(timeout);
+        let held = lock.exclusive(Patience::of(timeout));
         if held.is_ok() {
             while let Ok(Step::Frame(_)) = self.scan.step() {}
         }
@@ -309,8 +324,11 @@ impl Journal {
             from = self.carry(&spare, end.next_seq).map_err(|e| {
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.
                 let _ = self.home.dir.remove(&names::segment(spare.number));
-                e.become_kind(Kind::Poisoned, "a sync has failed and its records cannot be moved; nothing was written")
-                    .advise("check the disk; every append tries again to move them")
+                e.become_kind(
+                    Kind::Poisoned,
+                    "a sync has failed and its records cannot be moved; nothing was written",
+                )
+                .advise("check the disk; every append tries again to move them")
             })?;
         } else {
             for segment in self.unsynced() {
@@ -336,7 +354,8 @@ impl Journal {
     /// Copies all frames after the last durable seq and before `until` into `target`, and syncs it. Returns where the first
     /// of them stood.
     fn carry(&self, target: &Segment, until: Seq) -> Result<Place> {
-        let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(self.durable_seq), Access::Write)?;
+        let mut old =
+            Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(self.durable_seq), Access::Write)?;
         old.skip_to(self.durable_seq + 1)?;
         let place = old.place();
         let mut at = FRAMES_BEGIN;
@@ -380,7 +399,7 @@ impl Journal {
 
     /// Makes the next segment ready, outside the lock: reserved, its identity and its name on the medium. A link is only ever
     /// written into a segment that the same process has seen to be so, for whoever syncs that segment later syncs no name.
-    fn make_spare(&mut self, frame_len: u64, timeout: Duration) -> Result<()> {
+    fn make_spare(&mut self, frame_len: u64, patience: Patience) -> Result<()> {
         let len = (FRAMES_BEGIN + frame_len).max(FIRST_RESERVE.min(self.home.settings.segment_bytes));
         let number = self.scan.chain().next_number;
         let dir = &self.home.dir;
@@ -396,7 +415,7 @@ impl Journal {
             && !left.is_blank_from(FRAMES_BEGIN)?
         {
             // Frames were being carried into it, by a process that is at it or dead. Under the lock, it is dead.
-            let _held = lock.exclusive(timeout)?;
+            let _held = lock.exclusive(patience)?;
             if let Some(Found::Spare(left)) = Segment::open(dir, number, &self.home.owner, Access::Write)?
                 && !left.is_blank_from(FRAMES_BEGIN)?
             {
@@ -406,17 +425,23 @@ impl Journal {
         }
         if spare.is_none() {
             let temporary = names::temporary(Purpose::Segment, sys::random_u64());
-            let named = Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(|segment| {
-                let _held = lock.exclusive(timeout)?;
-                // A number is used once: it is given only while it still comes next. If the active segment we know has its
-                // name, none after it has been retired; so a name that is free has never been given.
-                let free =
-                    !dir.exists(&names::segment(number))? && (known == 0 || dir.exists(&names::segment(known))?);
-                if free {
-                    dir.rename(&temporary, &names::segment(number))?;
-                }
-                Ok(free.then_some(Arc::new(segment)))
-            });
+            let named = Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(
+                |mut segment| {
+                    let _held = lock.exclusive(patience)?;
+                    // A number is used once: it is given only while it still comes next. If the active segment we know has its
+                    // name, none after it has been retired; so a name that is free has never been given.
+                    let name = names::segment(number);
+                    let free = !dir.exists(&name)? && (known == 0 || dir.exists(&names::segment(known))?);
+                    let named = match free.then(|| dir.rename(&temporary, &name)) {
+                        None => false,
+                        // A compactor took it for a dead writer's: the next turn makes another.
+                        Some(Err(e)) if e.is_not_found() => false,
+                        Some(renamed) => renamed.map(|()| true)?,
+                    };
+                    segment.file.renamed(dir.path().join(name));
+                    Ok(named.then_some(Arc::new(segment)))
+                },
+            );
             if !matches!(named, Ok(Some(_))) {
                 // Best effort: a compactor removes what stays.
                 let _ = dir.remove(&temporary);
@@ -427,11 +452,23 @@ impl Journal {
         if !spare.has_room(len) {
             spare.grow(len, len)?;
         }
-        spare.sync()?;
-        dir.sync()?;
+        if let Err(e) = spare.sync().and_then(|()| dir.sync()) {
+            // Whoever syncs it again may be told that all is well: so it must not become part of the journal, or be left soon.
+            let _held = lock.exclusive(patience)?;
+            match Segment::open(dir, number, &self.home.owner, Access::Write)? {
+                Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
+                _ => drop(dir.create(&names::poison(number))),
+            }
+            return Err(e);
+        }
         self.spare = Some(spare);
         Ok(())
     }
+}
+
+fn nothing_written(e: Error) -> Error {
+    let kind = e.kind();
+    e.become_kind(kind, "nothing was written")
 }
 
 /// A scan from the floor to the tail, or to whatever stops it.

@@ -46,29 +46,31 @@
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 // The modules, in the order a record travels.
-mod store;
-mod cohort;
-mod home;
-mod settings;
-mod record;
-mod value;
-mod journal;
-mod durable;
-mod segment;
-mod format;
 mod chain;
-mod scan;
-mod recover;
-mod cursor;
-mod view;
-mod fold;
-mod snapshot;
+mod cohort;
 mod compact;
-mod verify;
-mod stats;
-mod names;
+mod cursor;
+mod durable;
 mod error;
+mod fold;
+mod format;
+mod home;
+mod journal;
+mod names;
+mod record;
+mod recover;
+mod scan;
+mod segment;
+mod settings;
+mod snapshot;
+mod stats;
+mod store;
 mod sys;
+#[cfg(test)]
+mod tests;
+mod value;
+mod verify;
+mod view;
 
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;

@@ -101,7 +101,9 @@ pub(crate) fn is_new_cohort(name: &str) -> bool {
 /// So no name leaves the store, hides, collides with one of our files or is a device on Windows.
 pub(crate) fn cohort_directory(cohort: &str) -> Result<String> {
     if cohort.is_empty() {
-        return Err(Error::invalid("a cohort's name cannot be empty").advise("give it a name, such as TRAINING"));
+        return Err(
+            Error::invalid("a cohort's name cannot be empty").advise("give it a name, such as TRAINING")
+        );
     }
     if cohort.len() > MAX_COHORT_NAME {
         return Err(Error::invalid(format!(

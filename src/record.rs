@@ -96,7 +96,8 @@ impl Record {
     /// # Errors
     /// `is_invalid` if the record has no JSON value or it is no `T`.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
-        let json = self.json().ok_or_else(|| Error::invalid("the record has no JSON value").at_seq(self.seq))?;
+        let json =
+            self.json().ok_or_else(|| Error::invalid("the record has no JSON value").at_seq(self.seq))?;
         decode(json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
     }
 }
@@ -115,7 +116,8 @@ impl RecordRef<'_> {
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(json: &str, nonfinite: bool) -> Result<T> {
-    value::decode(json, nonfinite).map_err(|fault| Error::invalid(format!("the value is not of that type: {fault}")))
+    value::decode(json, nonfinite)
+        .map_err(|fault| Error::invalid(format!("the value is not of that type: {fault}")))
 }
 
 /// Records to be appended together: visible together or not at all, to readers and to whatever a crash leaves.

@@ -28,7 +28,9 @@ pub(crate) struct Scan {
 pub(crate) enum Step {
     Frame(Header),
     /// Nothing yet. Where zeros stand, nobody has written; anything else is being written, or torn, or damaged.
-    Tail { blank: bool },
+    Tail {
+        blank: bool,
+    },
     /// The journal goes on elsewhere: the segment was retired, or its frames were carried over. Begin anew at `next_seq`.
     Moved,
     /// No whole frame where the links promise one.
@@ -83,8 +85,8 @@ impl Scan {
             // A sealed segment ends where its successor's link says; what stands behind was cut off.
             if let Some(successor) = self.chain.segments.get(*index + 1) {
                 if frames.at() == successor.link.previous_end {
-                    let joined =
-                        frames.last_crc() == successor.link.previous_crc && frames.next_seq() == successor.link.first_seq;
+                    let joined = frames.last_crc() == successor.link.previous_crc
+                        && frames.next_seq() == successor.link.first_seq;
                     if !joined {
                         return Ok(Step::Broken);
                     }
@@ -126,7 +128,9 @@ impl Scan {
         let number = frames.segment().number;
         match Segment::open(&self.dir, number + 1, &self.owner, self.access)? {
             // Its predecessor may have grown between our last look at its frames and the rotation.
-            Some(Found::Linked(next)) if next.link.previous == number && next.link.previous_end >= frames.at() => {
+            Some(Found::Linked(next))
+                if next.link.previous == number && next.link.previous_end >= frames.at() =>
+            {
                 Ok(Successor::Joins(next))
             }
             Some(Found::Linked(_) | Found::Damaged(_)) => Ok(Successor::Elsewhere),

@@ -75,10 +75,13 @@ impl Damaged {
     pub(crate) fn error(&self, dir: &Path) -> Error {
         let path = dir.join(names::segment(self.number));
         if self.newer {
-            return Error::new(Kind::Unsupported, format!("a segment was written by a newer version: {}", self.what))
-                .at(&path)
-                .in_segment(self.number)
-                .advise("use that version of tallyfold; nothing was changed");
+            return Error::new(
+                Kind::Unsupported,
+                format!("a segment was written by a newer version: {}", self.what),
+            )
+            .at(&path)
+            .in_segment(self.number)
+            .advise("use that version of tallyfold; nothing was changed");
         }
         Error::corruption(format!("a segment is damaged: {}", self.what))
             .at(&path)
@@ -109,7 +112,13 @@ impl Segment {
         let identity = match Identity::decode(&blocks[..read.min(BLOCK)]) {
             Ok(identity) => identity,
             Err(BadBlock::Newer(what)) => {
-                return Ok(Some(Found::Damaged(Damaged { number, offset: 0, what, newer: true, segment: None })));
+                return Ok(Some(Found::Damaged(Damaged {
+                    number,
+                    offset: 0,
+                    what,
+                    newer: true,
+                    segment: None,
+                })));
             }
             Err(BadBlock::Damaged(what)) => return Ok(damaged(0, what, None)),
             // The identity is on the medium before the name is.
@@ -119,10 +128,13 @@ impl Segment {
             return Ok(damaged(0, "it is a segment of another cohort, or under another's name", None));
         }
         if identity.read_only && access == Access::Write {
-            return Err(Error::new(Kind::Unsupported, "a segment uses features that this version only reads")
-                .at(file.path())
-                .in_segment(number)
-                .advise("write with the version of tallyfold that made it"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "a segment uses features that this version only reads",
+            )
+            .at(file.path())
+            .in_segment(number)
+            .advise("write with the version of tallyfold that made it"));
         }
         let reserved = AtomicU64::new(file.len()?);
         let segment = Arc::new(Segment { number, identity, file, reserved, reserves: AtomicBool::new(true) });
@@ -161,7 +173,9 @@ impl Segment {
         let had = self.reserved.load(Ordering::Relaxed);
         let generous = had.saturating_mul(2).clamp(end, end.max(limit));
         let reserved = match self.file.allocate(generous) {
-            Err(e) if e.is_no_space() && generous > end => self.file.allocate(end).map(|reserves| (reserves, end)),
+            Err(e) if e.is_no_space() && generous > end => {
+                self.file.allocate(end).map(|reserves| (reserves, end))
+            }
             other => other.map(|reserves| (reserves, generous)),
         };
         let (reserves, to) = reserved.map_err(|e| e.in_segment(self.number))?;
@@ -359,7 +373,8 @@ impl Frames {
     fn fill(&mut self, len: usize) -> Result<()> {
         self.window.resize(len, 0);
         let segment = Arc::clone(&self.linked.segment);
-        let read = segment.file.read_at(&mut self.window, self.at).map_err(|e| e.in_segment(segment.number))?;
+        let read =
+            segment.file.read_at(&mut self.window, self.at).map_err(|e| e.in_segment(segment.number))?;
         self.window.truncate(read);
         self.window_at = self.at;
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::fold::Fold;
+use crate::fold::{self, Fold};
 use crate::format;
 
 /// The version of `cohort.json`, `store.json` and the snapshots.
@@ -60,7 +60,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 struct Given {
     tallyfold: Option<u32>,
-    fold: Fold,
+    fold: fold::Given,
     retain: Option<serde_json::Value>,
     segment_bytes: Option<u64>,
     durable: Option<bool>,
@@ -126,12 +126,14 @@ impl Settings {
                 return Err(not_yet(&format!("the setting `{name}`")));
             }
         }
-        let mut settings = Settings::new(given.fold);
+        let mut settings = Settings::new(given.fold.fold()?);
         if let Some(retain) = given.retain {
             settings.retain = match retain.as_str() {
                 Some("none") => Retain::None,
                 Some("all") => Retain::All,
-                None if retain.is_object() => return Err(not_yet("the setting `retain` by bytes, age or records")),
+                None if retain.is_object() => {
+                    return Err(not_yet("the setting `retain` by bytes, age or records"));
+                }
                 _ => return Err(Error::invalid(format!("`retain` is \"none\" or \"all\", not {retain}"))),
             };
         }
@@ -263,8 +265,16 @@ mod tests {
             (r#"{"retain":"none"}"#, Kind::Invalid, "missing field `fold`"),
             (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
             (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Unsupported, "`top` is not yet supported"),
-            (r#"{"fold":{"kind":"latest"},"mirror":"x"}"#, Kind::Unsupported, "`mirror` is not yet supported"),
-            (r#"{"fold":{"kind":"latest"},"lock":"memory"}"#, Kind::Unsupported, "`memory` is not yet supported"),
+            (
+                r#"{"fold":{"kind":"latest"},"mirror":"x"}"#,
+                Kind::Unsupported,
+                "`mirror` is not yet supported",
+            ),
+            (
+                r#"{"fold":{"kind":"latest"},"lock":"memory"}"#,
+                Kind::Unsupported,
+                "`memory` is not yet supported",
+            ),
             (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1}}"#, Kind::Unsupported, "`retain` by bytes"),
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
             (r#"{"fold":{"kind":"latest"},"segment_bytes":1}"#, Kind::Invalid, "`segment_bytes` is 1"),

@@ -72,7 +72,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// `is_corruption` if its first or last line is damaged, `is_unsupported` if a newer version wrote it.
-    pub(crate) fn open(dir: &Dir, name: &str, owner: &Owner, fold: Fold, reach: Reach) -> Result<Option<Snapshot>> {
+    pub(crate) fn open(
+        dir: &Dir,
+        name: &str,
+        owner: &Owner,
+        fold: Fold,
+        reach: Reach,
+    ) -> Result<Option<Snapshot>> {
         let file = match dir.open_read(name, Names::Several) {
             Ok(file) => file,
             Err(e) if e.is_not_found() => return Ok(None),
@@ -83,7 +89,8 @@ impl Snapshot {
         let (head, entries, blocks) = outline(&bytes).map_err(|fault| match fault {
             Fault::Damaged(what) => damaged(&path, what),
             Fault::Newer(version) => {
-                let what = format!("the snapshot has format version {version}, this is version {DOCUMENT_VERSION}");
+                let what =
+                    format!("the snapshot has format version {version}, this is version {DOCUMENT_VERSION}");
                 Error::new(Kind::Unsupported, what).at(&path).advise("use that version of tallyfold")
             }
         })?;
@@ -117,8 +124,11 @@ impl Snapshot {
         self.blocks_read.fetch_add(1, Ordering::Relaxed);
         let bytes = &self.bytes[block.from..block.to];
         if format::crc(bytes, 0) != block.crc {
-            return Err(damaged(&self.path, format!("the CRC of the block at {:?} does not match", block.first_key))
-                .at_offset(block.from as u64));
+            return Err(damaged(
+                &self.path,
+                format!("the CRC of the block at {:?} does not match", block.first_key),
+            )
+            .at_offset(block.from as u64));
         }
         Ok(bytes)
     }
@@ -146,7 +156,10 @@ impl Snapshot {
                 return Err(damaged(&self.path, format!("the key {:?} is out of order", line.key)));
             }
             if line.seq > self.head.seq {
-                return Err(damaged(&self.path, format!("the entry of {:?} is newer than the snapshot", line.key)));
+                return Err(damaged(
+                    &self.path,
+                    format!("the entry of {:?} is newer than the snapshot", line.key),
+                ));
             }
             entries += 1;
             last = Some(line.key.into_owned());
@@ -169,11 +182,13 @@ fn outline(bytes: &[u8]) -> std::result::Result<(Head, u64, Vec<Block>), Fault> 
     let first = bytes.iter().position(|b| *b == b'\n').ok_or_else(cut)? + 1;
     let content = bytes.strip_suffix(b"\n").ok_or_else(cut)?;
     let last = content.iter().rposition(|b| *b == b'\n').ok_or_else(cut)? + 1;
-    let unreadable =
-        |line: &str, e: &dyn std::fmt::Display| Fault::Damaged(format!("its {line} line cannot be read: {e}"));
+    let unreadable = |line: &str, e: &dyn std::fmt::Display| {
+        Fault::Damaged(format!("its {line} line cannot be read: {e}"))
+    };
 
     let foot_text = std::str::from_utf8(&content[last..]).map_err(|e| unreadable("last", &e))?;
-    let foot: Foot = serde_json::from_str(&format!("{{\"state\":{{{foot_text}")).map_err(|e| unreadable("last", &e))?;
+    let foot: Foot =
+        serde_json::from_str(&format!("{{\"state\":{{{foot_text}")).map_err(|e| unreadable("last", &e))?;
     let covered = foot_text.rfind(CRC_FIELD).ok_or_else(cut)?;
     let sum = format::crc(&content[last..last + covered], format::crc(&bytes[..first], 0));
     if foot.crc32 != format!("{sum:08x}") || foot_text[covered..] != foot_end(sum) {
@@ -410,7 +425,8 @@ impl Writer {
             self.put(b"\n");
         }
         self.end_block();
-        let blocks: Vec<_> = self.blocks.iter().map(|(key, at, crc)| (key, at, format!("{crc:08x}"))).collect();
+        let blocks: Vec<_> =
+            self.blocks.iter().map(|(key, at, crc)| (key, at, format!("{crc:08x}"))).collect();
         let blocks = serde_json::to_string(&blocks)
             .map_err(|e| Error::invalid(format!("the snapshot's last line cannot be written: {e}")))?;
         let foot = format!("}},\"entries\":{},\"blocks\":{blocks}", self.entries);

@@ -61,16 +61,28 @@ impl Store {
             name == names::STORE || names::is_new_cohort(name) || names::parse_temporary(name).is_some()
         };
         if let Some(other) = dir.names()?.iter().find(|name| !ours(name)) {
-            return Err(Error::invalid(format!("not a store: there is no {} in it, but {other:?}", names::STORE))
-                .at(path)
-                .advise("name an empty or a new directory"));
+            // Another process may have made the store, and a cohort in it, since we looked.
+            if dir.exists(names::STORE)? {
+                return Store::open_existing(path);
+            }
+            return Err(Error::invalid(format!(
+                "not a store: there is no {} in it, but {other:?}",
+                names::STORE
+            ))
+            .at(path)
+            .advise("name an empty or a new directory"));
         }
         let document = Document { tallyfold: DOCUMENT_VERSION, id: new_uuid() };
         let text = serde_json::to_string(&document).map_err(|e| Error::invalid(e.to_string()))? + "\n";
         let temporary = names::temporary(Purpose::Json, sys::random_u64());
-        let file = dir.create(&temporary)?;
-        file.write_at(text.as_bytes(), 0).map_err(|short| short.error)?;
-        file.sync_all()?;
+        let written = dir.create(&temporary).and_then(|file| {
+            file.write_at(text.as_bytes(), 0).map_err(|short| short.error)?;
+            file.sync_all()
+        });
+        if let Err(e) = written {
+            let _ = dir.remove(&temporary);
+            return Err(e);
+        }
         // A link does not replace: the loser of a race uses the winner's.
         if dir.link(&temporary, names::STORE)? || dir.exists(names::STORE)? {
             dir.remove(&temporary)?;
@@ -96,8 +108,8 @@ impl Store {
         let dir = Dir::open(path).map_err(none)?;
         let text = read_document(&dir, names::STORE, Names::Several).map_err(none)?;
         let damaged = |what: String| Error::corruption(what).at(&path.join(names::STORE));
-        let document: Document =
-            serde_json::from_str(&text).map_err(|e| damaged(format!("the store's document is damaged: {e}")))?;
+        let document: Document = serde_json::from_str(&text)
+            .map_err(|e| damaged(format!("the store's document is damaged: {e}")))?;
         if document.tallyfold > DOCUMENT_VERSION {
             return Err(Error::new(Kind::Unsupported, "the store was made by a newer version")
                 .at(path)
@@ -112,13 +124,21 @@ impl Store {
         self.dir.path()
     }
 
-    /// The names of all cohorts, sorted.
+    /// The names of all cohorts, sorted. Other things in the store's directory are left out.
     ///
     /// # Errors
     /// If the directory cannot be read.
     pub fn cohorts(&self) -> Result<Vec<String>> {
-        let mut cohorts: Vec<String> =
-            self.dir.names()?.iter().filter_map(|name| names::parse_cohort_directory(name)).collect();
+        let mut cohorts = Vec::new();
+        for name in self.dir.names()? {
+            let Some(cohort) = names::parse_cohort_directory(&name) else { continue };
+            // One that has lost its document is still a cohort: opening it tells what is wrong.
+            if let Ok(dir) = self.dir.sub(&name)
+                && (dir.exists(names::COHORT)? || dir.exists(names::LOCK)?)
+            {
+                cohorts.push(cohort);
+            }
+        }
         cohorts.sort_unstable();
         Ok(cohorts)
     }
@@ -142,7 +162,8 @@ impl Store {
         let settings = settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))?;
         let system = sys::file_system(&dir)?;
         let owner = Arc::new(Owner { store: self.id, cohort: name.to_string() });
-        let home = Home { dir: Arc::new(dir), owner, settings, reach: system.reach, file_system: system.name };
+        let home =
+            Home { dir: Arc::new(dir), owner, settings, reach: system.reach, file_system: system.name };
         Ok(Cohort::new(Arc::new(home)))
     }
 
@@ -164,9 +185,12 @@ impl Store {
         }
         let cohort = self.cohort(name)?;
         if *cohort.settings() != settings {
-            return Err(Error::new(Kind::Conflict, format!("the cohort {name:?} exists with other settings"))
-                .at(&cohort.home().dir.path().join(names::COHORT))
-                .advise("open it as it is, or choose another name"));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("the cohort {name:?} exists with other settings"),
+            )
+            .at(&cohort.home().dir.path().join(names::COHORT))
+            .advise("open it as it is, or choose another name"));
         }
         Ok(cohort)
     }
@@ -186,7 +210,8 @@ impl Store {
         if !dir.exists(names::LOCK)? {
             return Ok(false);
         }
-        let made = self.fill(&dir, name, settings).and_then(|()| self.dir.rename_directory(&fresh, directory));
+        let made =
+            self.fill(&dir, name, settings).and_then(|()| self.dir.rename_directory(&fresh, directory));
         match made {
             Ok(true) => self.dir.sync()?,
             // Somebody else has made it meanwhile, or we could not: what we made is of no use.
@@ -205,7 +230,8 @@ impl Store {
         document.sync_all()?;
         dir.create(names::COMPACT_LOCK)?.sync_all()?;
         let identity = Owner { store: self.id, cohort: name.to_string() }.identity(1);
-        let first = Segment::make(dir, &names::segment(1), identity, FIRST_RESERVE.min(settings.segment_bytes))?;
+        let first =
+            Segment::make(dir, &names::segment(1), identity, FIRST_RESERVE.min(settings.segment_bytes))?;
         let link = Link {
             epoch: 1,
             first_seq: 1,
@@ -227,7 +253,10 @@ impl Store {
             match dir.open_write(names::LOCK) {
                 Ok(file) => {
                     let lock = LockFile::new(file);
-                    if let Some(_held) = lock.try_exclusive()? {
+                    // Its maker renames it while it holds the lock: if it has its first name still, it is nobody's cohort.
+                    if let Some(_held) = lock.try_exclusive()?
+                        && self.dir.exists(name)?
+                    {
                         remove_with_content(&self.dir, &dir, name)?;
                     }
                 }

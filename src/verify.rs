@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chain::{Chain, Floor};
 use crate::cursor::{self, Trail};
@@ -12,7 +13,7 @@ use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment};
 use crate::snapshot::Snapshot;
-use crate::sys::{LockFile, Names};
+use crate::sys::{LockFile, Names, Patience};
 use crate::view::Reader;
 
 /// What [`Cohort::verify`](crate::Cohort::verify) found.
@@ -76,15 +77,17 @@ impl Severity {
     }
 }
 
-pub(crate) fn run(home: &Arc<Home>) -> Result<Report> {
+pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     // Retirement would look like damage. Where the lock cannot even be opened for reading, there is no compactor to fear.
     let compact_lock = home.dir.open_read(names::COMPACT_LOCK, Names::One).map(LockFile::new);
     let _held = match &compact_lock {
-        Ok(lock) => Some(lock.shared(home.timeout())?),
+        Ok(lock) => Some(lock.shared(Patience::of(timeout))?),
         Err(_) => None,
     };
-    let mut check =
-        Check { home, report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() } };
+    let mut check = Check {
+        home,
+        report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() },
+    };
     if let Err(e) = &compact_lock {
         check.damage(e);
     }
@@ -95,7 +98,9 @@ pub(crate) fn run(home: &Arc<Home>) -> Result<Report> {
     let previous = check.snapshot(names::SNAPSHOT_PREV);
     check.report.entries = snapshot.as_ref().map_or(0, |s| s.entries);
     if snapshot.is_none() && previous.is_some() && !check.report.is_damaged() {
-        check.damage(&Error::corruption("snapshot.json is missing, and there is a previous one").at(home.dir.path()));
+        check.damage(
+            &Error::corruption("snapshot.json is missing, and there is a previous one").at(home.dir.path()),
+        );
     }
     check.segments()?;
     check.journal(snapshot.as_ref().or(previous.as_ref()).map_or(0, |s| s.head.seq))?;
@@ -140,7 +145,8 @@ impl Check<'_> {
 
     /// Every segment file: its identity, and a link if it has one.
     fn segments(&mut self) -> Result<()> {
-        let mut numbers: Vec<u64> = self.home.dir.names()?.iter().filter_map(|n| names::parse_segment(n)).collect();
+        let mut numbers: Vec<u64> =
+            self.home.dir.names()?.iter().filter_map(|n| names::parse_segment(n)).collect();
         numbers.sort_unstable();
         for number in numbers {
             match Segment::open(&self.home.dir, number, &self.home.owner, Access::Read) {
@@ -189,7 +195,10 @@ impl Check<'_> {
         }
         if trail.is_torn() {
             let what = "bytes behind the last whole frame: the next append cuts them off and keeps them";
-            let torn = Error::corruption(what).in_segment(place.segment).at_offset(place.offset).at_seq(place.next_seq);
+            let torn = Error::corruption(what)
+                .in_segment(place.segment)
+                .at_offset(place.offset)
+                .at_seq(place.next_seq);
             let path = self.home.dir.path().join(names::segment(place.segment));
             self.find(Severity::TornTail, &torn.at(&path));
         }
@@ -218,13 +227,17 @@ impl Check<'_> {
             let expected = replayed.next().transpose()?;
             if expected.as_ref().is_none_or(|(key, entry)| *key != line.key || *entry != line.entry()) {
                 let what = format!("the entry of {:?} is not what its records fold into", line.key);
-                self.damage(&Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(line.seq));
+                self.damage(
+                    &Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(line.seq),
+                );
                 return Ok(());
             }
         }
         if let Some((key, entry)) = replayed.next().transpose()? {
             let what = format!("the entry of {key:?} is missing");
-            self.damage(&Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(entry.seq()));
+            self.damage(
+                &Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(entry.seq()),
+            );
         }
         Ok(())
     }

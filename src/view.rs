@@ -11,10 +11,10 @@ use crate::cursor::{self, Trail};
 use crate::error::{Error, Result};
 use crate::fold::{Entry, Fold};
 use crate::format::Header;
+use crate::home::Home;
 use crate::names;
 use crate::record::Seq;
 use crate::snapshot::{Lines, Snapshot};
-use crate::home::Home;
 
 /// A cohort's state at one seq. It never changes; [`Reader`] gives newer ones.
 #[derive(Debug)]
@@ -274,7 +274,14 @@ impl Reader {
         };
         let trail = Trail::begin(home, floor, watermark)?;
         let seq = trail.scan().chain().floor;
-        let view = View { home: Arc::clone(home), base, tail: BTreeMap::new(), seq, damage, rebuilt: OnceLock::new() };
+        let view = View {
+            home: Arc::clone(home),
+            base,
+            tail: BTreeMap::new(),
+            seq,
+            damage,
+            rebuilt: OnceLock::new(),
+        };
         let since = trail.scan().chain().active().map_or(0, |active| active.segment.number);
         Ok(Reader { view, trail, since })
     }
@@ -335,7 +342,9 @@ impl Reader {
                 }
                 let new = match self.view.tail.get(record.key) {
                     Some(old) => fold.apply(old.as_ref(), &record)?,
-                    None if fold.needs_old() => fold.apply(self.view.base_entry(record.key)?.as_ref(), &record)?,
+                    None if fold.needs_old() => {
+                        fold.apply(self.view.base_entry(record.key)?.as_ref(), &record)?
+                    }
                     None => fold.apply(None, &record)?,
                 };
                 self.view.tail.insert(record.key.to_string(), new);

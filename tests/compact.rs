@@ -38,7 +38,10 @@ fn every_flipped_byte_of_a_snapshot_is_rebuilt_around_and_put_right_by_the_next_
         let view = cohort.view().unwrap();
         assert_eq!(state(&view), whole, "byte {offset}");
         assert!(view.damage().is_some_and(|e| e.is_corruption()), "byte {offset}: rebuilt without a word");
-        assert_eq!(view.get("k01").unwrap().map(|e| e.json().to_string()), whole.get("k01").map(|e| e.1.clone()));
+        assert_eq!(
+            view.get("k01").unwrap().map(|e| e.json().to_string()),
+            whole.get("k01").map(|e| e.1.clone())
+        );
         assert!(cohort.verify().unwrap().is_damaged(), "byte {offset}");
         // Too slow for every byte, and the same for all of one part.
         if offset % 11 == 0 {
@@ -56,9 +59,11 @@ fn every_flipped_byte_of_a_snapshot_is_rebuilt_around_and_put_right_by_the_next_
 
 #[test]
 fn one_snapshot_can_be_lost_and_both_are_corruption() {
-    for (lost, readable) in
-        [(&["snapshot.json"][..], true), (&["snapshot.prev.json"], true), (&["snapshot.json", "snapshot.prev.json"], false)]
-    {
+    for (lost, readable) in [
+        (&["snapshot.json"][..], true),
+        (&["snapshot.prev.json"], true),
+        (&["snapshot.json", "snapshot.prev.json"], false),
+    ] {
         let fixture = Fixture::new();
         let cohort = compacted(&fixture, Settings::latest());
         let whole = state(&cohort.view().unwrap());
@@ -160,7 +165,9 @@ fn a_point_read_checks_one_block_of_many() {
     let cohort = fixture.create("c", Settings::latest());
     let mut batch = tallyfold::Batch::new();
     for i in 0..10_000 {
-        batch.put(&format!("run-{i:05}:TRAINING"), &json!({"auc": f64::from(i) / 1e4, "pad": "x".repeat(60)})).unwrap();
+        batch
+            .put(&format!("run-{i:05}:TRAINING"), &json!({"auc": f64::from(i) / 1e4, "pad": "x".repeat(60)}))
+            .unwrap();
     }
     cohort.append_batch(batch).unwrap();
     cohort.compact().unwrap();
@@ -180,7 +187,14 @@ fn keys_and_values_of_every_shape_survive_the_snapshot_to_the_letter() {
     let fixture = Fixture::new();
     let cohort = fixture.create("c", Settings::latest());
     let huge = format!("\"{}\"", "y".repeat(200_000));
-    let values = ["1.50", "1e400".trim_end_matches("00"), "123456789012345678901234567890", "{\"b\":1,\"a\":2}", &huge, "\"\\u00e4\\n\""];
+    let values = [
+        "1.50",
+        "1e400".trim_end_matches("00"),
+        "123456789012345678901234567890",
+        "{\"b\":1,\"a\":2}",
+        &huge,
+        "\"\\u00e4\\n\"",
+    ];
     let keys = ["", "\"", "\\", "a\nb\u{1}", "\u{e4}", "\u{10FFFF}", "a", "a:b", "\u{7f}", "}", ","];
     for (i, key) in keys.iter().enumerate() {
         let mut batch = tallyfold::Batch::new();

@@ -136,7 +136,8 @@ fn every_length_of_the_last_segment_gives_the_whole_records_before_the_cut() {
         cut(&segment(&damaged.reopen("c"), 2), len);
         let ends = frames.iter().skip(1).map(|f| f.0).chain([tail]);
         let whole_frames = frames.iter().zip(ends).filter(|(_, end)| *end <= len).map(|(frame, _)| frame);
-        let at_least = whole_frames.map(|(_, count, first)| first + u64::from(*count) - 1).max().unwrap_or(before);
+        let at_least =
+            whole_frames.map(|(_, count, first)| first + u64::from(*count) - 1).max().unwrap_or(before);
         let told = check(&damaged, &states, at_least, 2, &format!("segment 2 cut to {len}"));
         // Of a frame of which not a byte is left, and no later one either, nobody can tell that it was there.
         let on_a_boundary = len == tail || frames.iter().any(|frame| frame.0 == len);

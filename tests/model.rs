@@ -39,7 +39,9 @@ fn value(g: &mut Gen) -> Value {
         0 => Value::Null,
         1 => json!(u64::arbitrary(g)),
         2 => json!("NaN"),
-        3 => json!({"deep": {"x": u8::arbitrary(g) % 3, "gone": null}, "pad": "p".repeat(usize::arbitrary(g) % 900)}),
+        3 => {
+            json!({"deep": {"x": u8::arbitrary(g) % 3, "gone": null}, "pad": "p".repeat(usize::arbitrary(g) % 900)})
+        }
         4 => json!([1.5, {"a": []}, String::arbitrary(g)]),
         _ => json!({"x": u8::arbitrary(g) % 4, "deep": {"y": bool::arbitrary(g)}, "n": null}),
     }
@@ -229,7 +231,9 @@ fn run_log(fixture: &Fixture, steps: &[Step]) -> (Cohort, u64) {
     for step in steps {
         seq = match step {
             Step::One(change) => cohort.append_batch(batch(std::slice::from_ref(change))).unwrap(),
-            Step::Durable(change) => cohort.append_batch_durable(batch(std::slice::from_ref(change))).unwrap(),
+            Step::Durable(change) => {
+                cohort.append_batch_durable(batch(std::slice::from_ref(change))).unwrap()
+            }
             Step::Batch(changes) => cohort.append_batch(batch(changes)).unwrap(),
             Step::Compact => {
                 cohort.compact().unwrap();
@@ -300,7 +304,9 @@ fn updates_of_many_threads_lose_none() {
                 scope.spawn(move || {
                     for _ in 0..25 {
                         cohort
-                            .update("n", |old| Ok(Some(old.map_or(0, |entry| entry.to::<u64>().unwrap()) + 1)))
+                            .update("n", |old| {
+                                Ok(Some(old.map_or(0, |entry| entry.to::<u64>().unwrap()) + 1))
+                            })
                             .unwrap();
                     }
                 });

@@ -29,7 +29,12 @@ fn worker() {
         let size = if n % 7 == 0 { 3.min(appends - n) } else { 1 };
         let mut batch = Batch::new();
         for i in n..n + size {
-            batch.put(&format!("w{worker}:{}", i % 20), &json!({"worker": worker, "n": i, "pad": "x".repeat(i as usize % 90)})).unwrap();
+            batch
+                .put(
+                    &format!("w{worker}:{}", i % 20),
+                    &json!({"worker": worker, "n": i, "pad": "x".repeat(i as usize % 90)}),
+                )
+                .unwrap();
         }
         let last = match n % 97 {
             0 => cohort.append_batch_durable(batch),
@@ -64,7 +69,9 @@ fn acks(child: &mut Child, heard: mpsc::Sender<(u64, u64, u64)>) -> std::thread:
             // The test harness writes to the same pipe, before the worker and after it.
             let Some(at) = line.find("ack ") else { continue };
             let mut words = line[at + 4..].split(' ').map(|word| word.parse::<u64>().unwrap());
-            let (Some(worker), Some(n), Some(seq)) = (words.next(), words.next(), words.next()) else { continue };
+            let (Some(worker), Some(n), Some(seq)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
             heard.send((worker, n, seq)).unwrap();
         }
     })
@@ -192,8 +199,13 @@ fn processes_that_make_the_same_store_and_cohort_at_once_share_it() {
     let store = Store::open_existing(&path).unwrap();
     assert_eq!(store.cohorts().unwrap(), ["a", "b/c"]);
     for name in ["a", "b/c"] {
-        let mut values: Vec<u64> =
-            store.cohort(name).unwrap().cursor(1).unwrap().map(|record| record.unwrap().to().unwrap()).collect();
+        let mut values: Vec<u64> = store
+            .cohort(name)
+            .unwrap()
+            .cursor(1)
+            .unwrap()
+            .map(|record| record.unwrap().to().unwrap())
+            .collect();
         values.sort_unstable();
         assert_eq!(values, [0, 1, 2, 3, 4, 5, 6, 7]);
     }

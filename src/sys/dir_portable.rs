@@ -96,7 +96,8 @@ impl Dir {
 
     pub(crate) fn rename_into(&self, from: &str, target: &Dir, to: &str) -> Result<()> {
         let path = self.path.join(from);
-        fs::rename(&path, target.path.join(to)).map_err(|e| Error::io(format!("cannot rename to {to}"), &path, e))
+        fs::rename(&path, target.path.join(to))
+            .map_err(|e| Error::io(format!("cannot rename to {to}"), &path, e))
     }
 
     pub(crate) fn rename_directory(&self, from: &str, to: &str) -> Result<bool> {

@@ -49,7 +49,9 @@ impl Dir {
         match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Dir { fd, path }),
             // Linux says ENOTDIR for a link opened with O_DIRECTORY | O_NOFOLLOW, others ELOOP.
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => Err(refused(&path, "is no directory of ours")),
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+                Err(refused(&path, "is no directory of ours"))
+            }
             Err(e) => Err(Error::io("cannot open the directory", &path, e.into())),
         }
     }
@@ -78,8 +80,12 @@ impl Dir {
         let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::LOOP) => return Err(refused(&path, "is a symbolic link")),
-            Err(rustix::io::Errno::NXIO) => return Err(refused(&path, "is a fifo or socket, not a regular file")),
-            Err(rustix::io::Errno::ISDIR) => return Err(refused(&path, "is a directory, not a regular file")),
+            Err(rustix::io::Errno::NXIO) => {
+                return Err(refused(&path, "is a fifo or socket, not a regular file"));
+            }
+            Err(rustix::io::Errno::ISDIR) => {
+                return Err(refused(&path, "is a directory, not a regular file"));
+            }
             Err(e) => return Err(Error::io("cannot open", &path, e.into())),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("cannot ask about", &path, e.into()))?;
@@ -125,7 +131,9 @@ impl Dir {
     pub(crate) fn rename_directory(&self, from: &str, to: &str) -> Result<bool> {
         match rustix::fs::renameat(&self.fd, from, &self.fd, to) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOTDIR) => {
+                Ok(false)
+            }
             Err(e) => Err(Error::io(format!("cannot rename to {to}"), &self.path.join(from), e.into())),
         }
     }

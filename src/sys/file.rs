@@ -29,6 +29,11 @@ impl File {
         &self.path
     }
 
+    /// Its name has become another one.
+    pub(crate) fn renamed(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     pub(super) fn inner(&self) -> &std::fs::File {
         &self.inner
     }
@@ -39,7 +44,10 @@ impl File {
 
     /// Bytes from the beginning to the end of the file, allocated or not.
     pub(crate) fn len(&self) -> Result<u64> {
-        self.inner.metadata().map(|m| m.len()).map_err(|e| Error::io("cannot ask for the length", &self.path, e))
+        self.inner
+            .metadata()
+            .map(|m| m.len())
+            .map_err(|e| Error::io("cannot ask for the length", &self.path, e))
     }
 
     /// Fills `buffer` from `offset`; fewer bytes only at the end of the file.
@@ -60,7 +68,9 @@ impl File {
     pub(crate) fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
         let len = self.len()?;
         if len > limit {
-            return Err(Error::corruption(format!("{len} bytes, at most {limit} are expected")).at(&self.path));
+            return Err(
+                Error::corruption(format!("{len} bytes, at most {limit} are expected")).at(&self.path)
+            );
         }
         // The length is within the limit, so it fits a usize wherever the limit does.
         let mut bytes = vec![0; len as usize];
@@ -135,22 +145,30 @@ pub(crate) mod faults {
     use std::cell::RefCell;
 
     thread_local! {
-        static FAILING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+        static FAILING: RefCell<Vec<(String, usize)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// The next sync of a file whose name ends in `suffix` fails with EIO, once per call.
-    pub(crate) fn fail_next_sync(suffix: &str) {
-        FAILING.with_borrow_mut(|f| f.push(suffix.to_string()));
+    /// A sync of a file whose name ends in `suffix` fails with EIO, once, after `before` of them have gone well.
+    pub(crate) fn fail_sync(suffix: &str, before: usize) {
+        FAILING.with_borrow_mut(|failing| failing.push((suffix.to_string(), before)));
     }
 
     pub(super) fn sync(path: &Path) -> Result<()> {
         let name = path.to_string_lossy();
-        let hit = FAILING.with_borrow_mut(|f| {
-            f.iter().position(|suffix| name.ends_with(suffix.as_str())).map(|i| f.remove(i)).is_some()
+        let fails = FAILING.with_borrow_mut(|failing| {
+            let Some(i) = failing.iter().position(|(suffix, _)| name.ends_with(suffix.as_str())) else {
+                return false;
+            };
+            if failing[i].1 == 0 {
+                failing.remove(i);
+                return true;
+            }
+            failing[i].1 -= 1;
+            false
         });
-        if hit {
-            return Err(Error::io("cannot sync", path, io::Error::other("injected fault")));
+        match fails {
+            true => Err(Error::io("cannot sync", path, io::Error::other("injected fault"))),
+            false => Ok(()),
         }
-        Ok(())
     }
 }

@@ -15,6 +15,23 @@ pub(crate) struct LockFile {
     path: PathBuf,
 }
 
+/// How long an operation may wait for locks in all, by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    begun: Instant,
+    timeout: Duration,
+}
+
+impl Patience {
+    pub(crate) fn of(timeout: Duration) -> Patience {
+        Patience { begun: Instant::now(), timeout }
+    }
+
+    fn left(self) -> Duration {
+        self.timeout.saturating_sub(self.begun.elapsed())
+    }
+}
+
 /// The lock is held as long as this lives. Dropping it in a forked child does nothing.
 pub(crate) struct Locked<'a>(&'a LockFile);
 
@@ -33,17 +50,17 @@ impl LockFile {
 
     /// The exclusive lock, or `None` if somebody else has it.
     pub(crate) fn try_exclusive(&self) -> Result<Option<Locked<'_>>> {
-        self.attempt(|file| FileExt::try_lock(file))
+        self.attempt(FileExt::try_lock)
     }
 
-    /// The exclusive lock, waiting for it at most `timeout`.
-    pub(crate) fn exclusive(&self, timeout: Duration) -> Result<Locked<'_>> {
-        self.wait(timeout, || self.try_exclusive())
+    /// The exclusive lock, waiting for it as long as there is patience left.
+    pub(crate) fn exclusive(&self, patience: Patience) -> Result<Locked<'_>> {
+        self.wait(patience, || self.try_exclusive())
     }
 
-    /// The shared lock, waiting for it at most `timeout`.
-    pub(crate) fn shared(&self, timeout: Duration) -> Result<Locked<'_>> {
-        self.wait(timeout, || self.attempt(|file| FileExt::try_lock_shared(file)))
+    /// The shared lock, likewise.
+    pub(crate) fn shared(&self, patience: Patience) -> Result<Locked<'_>> {
+        self.wait(patience, || self.attempt(FileExt::try_lock_shared))
     }
 
     fn attempt(
@@ -62,17 +79,20 @@ impl LockFile {
     }
 
     /// Tries until the time is over. flock itself knows no time limit, and a signal to interrupt it is not a library's to send.
-    fn wait<'a>(&'a self, timeout: Duration, attempt: impl Fn() -> Result<Option<Locked<'a>>>) -> Result<Locked<'a>> {
-        let begun = Instant::now();
+    fn wait<'a>(
+        &'a self,
+        patience: Patience,
+        attempt: impl Fn() -> Result<Option<Locked<'a>>>,
+    ) -> Result<Locked<'a>> {
         let mut sleep = FIRST_SLEEP;
         let mut tries = 0;
         loop {
             if let Some(locked) = attempt()? {
                 return Ok(locked);
             }
-            let left = timeout.saturating_sub(begun.elapsed());
+            let left = patience.left();
             if left.is_zero() {
-                return Err(self.timed_out(timeout));
+                return Err(self.timed_out(patience.timeout));
             }
             tries += 1;
             if tries <= YIELDS {
@@ -98,7 +118,8 @@ impl LockFile {
 
     fn file(&self) -> Result<&std::fs::File> {
         self.kept.file().ok_or_else(|| {
-            Error::new(Kind::Io, "this lock was opened before a fork; the child must open its own").at(&self.path)
+            Error::new(Kind::Io, "this lock was opened before a fork; the child must open its own")
+                .at(&self.path)
         })
     }
 }

@@ -24,16 +24,21 @@ mod mount;
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
 
+#[cfg(all(test, unix))]
+mod testing;
+
 pub(crate) use dir::Dir;
 #[cfg(test)]
 pub(crate) use file::faults;
 pub(crate) use file::{File, ShortWrite};
 pub(crate) use fork::PerProcess;
-pub(crate) use lock::LockFile;
+pub(crate) use lock::{LockFile, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
+#[cfg(all(test, unix))]
+pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};

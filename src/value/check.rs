@@ -64,10 +64,7 @@ pub(super) fn compact(text: &str) -> Cow<'_, str> {
 /// any build.
 fn reserved_key(text: &str) -> Result<(), Fault> {
     for string in strings(text).filter(|string| string.is_key) {
-        if string
-            .meaning()
-            .is_some_and(|key| key.starts_with(RESERVED))
-        {
+        if string.meaning().is_some_and(|key| key.starts_with(RESERVED)) {
             let reason = format!("a key must not begin with {RESERVED:?}");
             return Err(Fault::at(text, string.start, &reason));
         }
@@ -210,11 +207,7 @@ impl<'de> Deserialize<'de> for SeenKey {
             }
 
             fn visit_str<E>(self, key: &str) -> Result<SeenKey, E> {
-                if key == NUMBER {
-                    Ok(SeenKey::OfNumber)
-                } else {
-                    Ok(SeenKey::OfMember)
-                }
+                if key == NUMBER { Ok(SeenKey::OfNumber) } else { Ok(SeenKey::OfMember) }
             }
         }
 
@@ -276,15 +269,9 @@ mod tests {
                 (Ok(_), Err(_)) => false,
             }
         }
-        QuickCheck::new()
-            .tests(10_000)
-            .quickcheck((|it: Mutated| agrees(&it.0)) as fn(Mutated) -> bool);
-        QuickCheck::new()
-            .tests(5_000)
-            .quickcheck((|it: Json| agrees(&it.0)) as fn(Json) -> bool);
-        QuickCheck::new()
-            .tests(2_000)
-            .quickcheck((|it: String| agrees(&it)) as fn(String) -> bool);
+        QuickCheck::new().tests(10_000).quickcheck((|it: Mutated| agrees(&it.0)) as fn(Mutated) -> bool);
+        QuickCheck::new().tests(5_000).quickcheck((|it: Json| agrees(&it.0)) as fn(Json) -> bool);
+        QuickCheck::new().tests(2_000).quickcheck((|it: String| agrees(&it)) as fn(String) -> bool);
     }
 
     #[test]
@@ -322,11 +309,7 @@ mod tests {
     #[test]
     fn a_number_out_of_range_is_refused_even_where_serde_json_would_keep_its_text() {
         for text in ["1e999", "[1e309]", r#"{"a":-1E4000}"#] {
-            assert_eq!(
-                check(text).unwrap_err().reason,
-                "number out of range",
-                "{text}"
-            );
+            assert_eq!(check(text).unwrap_err().reason, "number out of range", "{text}");
         }
         assert_eq!(check("1e-999").unwrap(), "1e-999");
     }
@@ -334,10 +317,7 @@ mod tests {
     #[test]
     fn white_space_goes_from_between_tokens_and_stays_in_strings() {
         let text = " { \"a b\" : [ 1 ,\r\n\t2.50 ] , \"\\\" c\" : \" \\\\\" } \n";
-        assert_eq!(
-            check(text).unwrap(),
-            "{\"a b\":[1,2.50],\"\\\" c\":\" \\\\\"}"
-        );
+        assert_eq!(check(text).unwrap(), "{\"a b\":[1,2.50],\"\\\" c\":\" \\\\\"}");
         assert_eq!(check("\n12 ").unwrap(), "12");
     }
 

@@ -6,8 +6,8 @@ use super::nonfinite::{Meaning, has_nonfinite, meaning, unescape};
 use super::{Fault, RAW_VALUE};
 use serde::de::value::MapDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::de::StrRead;
@@ -145,9 +145,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Spelled<D> {
             let string = String::deserialize(json)?;
             match meaning(&string) {
                 Meaning::Text(variant) => visitor.visit_enum(variant.into_deserializer()),
-                Meaning::Number(number) => {
-                    Err(de::Error::invalid_type(Unexpected::Float(number), &visitor))
-                }
+                Meaning::Number(number) => Err(de::Error::invalid_type(Unexpected::Float(number), &visitor)),
             }
         })
     }
@@ -224,10 +222,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Spelled<V> {
         self.0.visit_some(Spelled(deserializer))
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<V::Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         self.0.visit_newtype_struct(Spelled(deserializer))
     }
 
@@ -255,10 +250,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Spelled<S> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Spelled<A> {
     type Error = A::Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Spelled(seed))
     }
 
@@ -270,10 +262,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Spelled<A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Spelled<A> {
     type Error = A::Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         // Keys are what they are, under the flag or not.
         self.0.next_key_seed(seed)
     }
@@ -291,10 +280,7 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Spelled<A> {
     type Error = A::Error;
     type Variant = Spelled<A::Variant>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), A::Error> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
         let (name, content) = self.0.variant_seed(seed)?;
         Ok((name, Spelled(content)))
     }
@@ -365,9 +351,7 @@ mod tests {
             }
             TestResult::from_bool(survives(&shape))
         }
-        QuickCheck::new()
-            .tests(3_000)
-            .quickcheck(holds as fn(Any) -> TestResult);
+        QuickCheck::new().tests(3_000).quickcheck(holds as fn(Any) -> TestResult);
         assert!(survives(&f32::NEG_INFINITY));
         assert!(survives(&Some(f64::NAN)));
         assert!(survives(&HashMap::from([("NaN".to_owned(), f64::NAN)])));
@@ -406,13 +390,7 @@ mod tests {
 
     #[test]
     fn under_the_flag_no_number_is_read_in_part() {
-        for text in [
-            "[1.5]",
-            "[1e3]",
-            "[-]",
-            "[01]",
-            "[340282366920938463463374607431768211456]",
-        ] {
+        for text in ["[1.5]", "[1e3]", "[-]", "[01]", "[340282366920938463463374607431768211456]"] {
             assert!(decode::<Vec<u128>>(text, true).is_err(), "{text}");
             assert!(decode::<Vec<u128>>(text, false).is_err(), "{text}");
         }

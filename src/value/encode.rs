@@ -17,16 +17,10 @@ use std::io;
 /// something that is not a value, which is refused.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Text, Fault> {
     let marks = Marks::default();
-    let mut json = serde_json::Serializer::new(Counted {
-        text: Vec::new(),
-        marks: &marks,
-    });
-    value.serialize(Marking {
-        inner: &mut json,
-        marks: &marks,
-    })?;
-    let mut text = String::from_utf8(json.into_inner().text)
-        .map_err(|error| Fault::whole(error.to_string()))?;
+    let mut json = serde_json::Serializer::new(Counted { text: Vec::new(), marks: &marks });
+    value.serialize(Marking { inner: &mut json, marks: &marks })?;
+    let mut text =
+        String::from_utf8(json.into_inner().text).map_err(|error| Fault::whole(error.to_string()))?;
     verify(&text)?;
 
     // Whether strings need their `~` is known only now. They get it in the text rather than in a
@@ -41,10 +35,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Text, Fault> {
     if let Cow::Owned(compacted) = compact(&text) {
         text = compacted;
     }
-    Ok(Text {
-        text,
-        nonfinite: !numbers.is_empty(),
-    })
+    Ok(Text { text, nonfinite: !numbers.is_empty() })
 }
 
 /// Which strings of the text being written stand for numbers.
@@ -90,10 +81,7 @@ struct Marking<'m, S> {
 impl<'m, S> Marking<'m, S> {
     /// The same watch over something that belongs to this.
     fn over<U>(&self, inner: U) -> Marking<'m, U> {
-        Marking {
-            inner,
-            marks: self.marks,
-        }
+        Marking { inner, marks: self.marks }
     }
 }
 
@@ -218,8 +206,7 @@ impl<'m, S: Serializer> Serializer for Marking<'m, S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         let value = self.over(value);
-        self.inner
-            .serialize_newtype_variant(name, index, variant, &value)
+        self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
     open! {
@@ -330,18 +317,13 @@ mod tests {
         fn holds(Finite(shape): Finite) -> bool {
             encoded(&shape) == (serde_json::to_string(&shape).unwrap(), false)
         }
-        QuickCheck::new()
-            .tests(3_000)
-            .quickcheck(holds as fn(Finite) -> bool);
+        QuickCheck::new().tests(3_000).quickcheck(holds as fn(Finite) -> bool);
         for it in [i128::MIN, i128::MAX] {
             assert_eq!(encoded(&it), (it.to_string(), false));
         }
         assert_eq!(encoded("NaN"), (r#""NaN""#.to_owned(), false));
         assert_eq!(encoded(&0.1f32), ("0.1".to_owned(), false));
-        assert_eq!(
-            encoded(&format_args!("{}", 12)),
-            (r#""12""#.to_owned(), false)
-        );
+        assert_eq!(encoded(&format_args!("{}", 12)), (r#""12""#.to_owned(), false));
     }
 
     #[test]
@@ -352,10 +334,7 @@ mod tests {
             #[serde(flatten)]
             rest: BTreeMap<String, f32>,
         }
-        let run = Run {
-            auc: f64::INFINITY,
-            rest: [("x".to_owned(), f32::NEG_INFINITY)].into(),
-        };
+        let run = Run { auc: f64::INFINITY, rest: [("x".to_owned(), f32::NEG_INFINITY)].into() };
         let expected = r#"{"auc":"Infinity","x":"-Infinity"}"#;
         assert_eq!(encoded(&run), (expected.to_owned(), true));
         assert_eq!(
@@ -370,17 +349,11 @@ mod tests {
         let strings = ["NaN", "~NaN", "~~-Infinity", "nan", "~"];
         assert_eq!(
             encoded(&(strings, 1.0)),
-            (
-                r#"[["NaN","~NaN","~~-Infinity","nan","~"],1.0]"#.to_owned(),
-                false
-            )
+            (r#"[["NaN","~NaN","~~-Infinity","nan","~"],1.0]"#.to_owned(), false)
         );
         assert_eq!(
             encoded(&(strings, f64::NAN)),
-            (
-                r#"[["~NaN","~~NaN","~~~-Infinity","nan","~"],"NaN"]"#.to_owned(),
-                true
-            )
+            (r#"[["~NaN","~~NaN","~~~-Infinity","nan","~"],"NaN"]"#.to_owned(), true)
         );
         let map: HashMap<&str, f64> = [("NaN", f64::NAN)].into();
         assert_eq!(encoded(&map), (r#"{"NaN":"NaN"}"#.to_owned(), true));
@@ -420,19 +393,13 @@ mod tests {
         for text in ["1e999", r#""\ud800""#, deep.as_str()] {
             assert!(encode(&raw(text)).is_err(), "{text}");
         }
-        assert_eq!(
-            encode(&vec![raw("1e999")]).unwrap_err().reason,
-            "number out of range"
-        );
+        assert_eq!(encode(&vec![raw("1e999")]).unwrap_err().reason, "number out of range");
     }
 
     #[test]
     fn what_json_cannot_hold_is_refused_with_a_reason() {
         let lists: BTreeMap<Vec<u8>, u8> = [(vec![1], 2)].into();
-        assert_eq!(
-            encode(&lists).unwrap_err().to_string(),
-            "key must be a string"
-        );
+        assert_eq!(encode(&lists).unwrap_err().to_string(), "key must be a string");
 
         struct Key;
         impl Serialize for Key {
@@ -462,9 +429,6 @@ mod tests {
             }
         }
         let value = ("NaN", Once(Cell::new(false)));
-        assert_eq!(
-            encoded(&value),
-            (r#"["~NaN",["NaN",1.0]]"#.to_owned(), true)
-        );
+        assert_eq!(encoded(&value), (r#"["~NaN",["NaN",1.0]]"#.to_owned(), true));
     }
 }

@@ -33,12 +33,7 @@ pub(crate) fn merge(old: Option<(&str, bool)>, patch: (&str, bool)) -> Result<Te
     let patch = bring_under(flagged, patch);
 
     let mut text = String::new();
-    merge_json(
-        old.as_deref().map(parse).transpose()?,
-        parse(&patch)?,
-        0,
-        &mut text,
-    )?;
+    merge_json(old.as_deref().map(parse).transpose()?, parse(&patch)?, 0, &mut text)?;
 
     let nonfinite = flagged && has_nonfinite(&text);
     if flagged
@@ -53,11 +48,7 @@ pub(crate) fn merge(old: Option<(&str, bool)>, patch: (&str, bool)) -> Result<Te
 /// A text as it is under the flag if it has to be: texts can be merged only if their strings are
 /// spelled alike.
 fn bring_under(flag: bool, (text, nonfinite): (&str, bool)) -> Cow<'_, str> {
-    if flag && !nonfinite {
-        escape(text)
-    } else {
-        Cow::Borrowed(text)
-    }
+    if flag && !nonfinite { escape(text) } else { Cow::Borrowed(text) }
 }
 
 /// One JSON text, without taking it apart.
@@ -134,16 +125,11 @@ struct Member<'a> {
 impl<'a> Members<'a> {
     /// The member with a key, given as text; a new one at the end if there is none.
     fn with_key(&mut self, key: &'a str) -> Result<&mut Member<'a>, Fault> {
-        let meaning =
-            key_of(key.as_bytes()).ok_or_else(|| Fault::whole(format!("{key} is not a key")))?;
+        let meaning = key_of(key.as_bytes()).ok_or_else(|| Fault::whole(format!("{key} is not a key")))?;
         let end = self.in_order.len();
         let place = *self.places.entry(meaning).or_insert(end);
         if place == end {
-            self.in_order.push(Member {
-                key,
-                old: None,
-                patch: None,
-            });
+            self.in_order.push(Member { key, old: None, patch: None });
         }
         // `place` is below `end` or is `end`, where a member has just been put.
         Ok(&mut self.in_order[place])
@@ -158,10 +144,7 @@ impl<'a> Pairs<'a> {
     /// Takes the text of an object apart.
     fn of(object: &'a str) -> Result<impl Iterator<Item = (&'a str, &'a str)>, Fault> {
         let pairs: Pairs<'a> = serde_json::from_str(object)?;
-        Ok(pairs
-            .0
-            .into_iter()
-            .map(|(key, value)| (key.get(), value.get())))
+        Ok(pairs.0.into_iter().map(|(key, value)| (key.get(), value.get())))
     }
 }
 
@@ -228,19 +211,14 @@ mod tests {
                     Meaning::Text(string) => string.into(),
                 },
                 Value::Array(elements) => elements.into_iter().map(number_or_string).collect(),
-                Value::Object(members) => members
-                    .into_iter()
-                    .map(|(key, value)| (key, number_or_string(value)))
-                    .collect(),
+                Value::Object(members) => {
+                    members.into_iter().map(|(key, value)| (key, number_or_string(value))).collect()
+                }
                 other => other,
             }
         }
         let value = serde_json::from_str(text).unwrap();
-        if nonfinite {
-            number_or_string(value)
-        } else {
-            value
-        }
+        if nonfinite { number_or_string(value) } else { value }
     }
 
     /// A checked text and a flag; most are objects with few keys, so that merges find something to
@@ -270,10 +248,7 @@ mod tests {
     #[test]
     fn a_merge_means_what_the_rfc_says() {
         fn holds(first: Option<Given>, patches: Vec<Given>) -> bool {
-            let mut text = first.as_ref().map(|it| Text {
-                text: it.0.clone(),
-                nonfinite: it.1,
-            });
+            let mut text = first.as_ref().map(|it| Text { text: it.0.clone(), nonfinite: it.1 });
             let mut value = first.map(|it| understood(&it.0, it.1));
             for patch in patches.iter().take(4) {
                 let old = text.as_ref().map(|it| (it.text.as_str(), it.nonfinite));
@@ -290,9 +265,7 @@ mod tests {
             }
             true
         }
-        QuickCheck::new()
-            .tests(5_000)
-            .quickcheck(holds as fn(Option<Given>, Vec<Given>) -> bool);
+        QuickCheck::new().tests(5_000).quickcheck(holds as fn(Option<Given>, Vec<Given>) -> bool);
     }
 
     #[test]
@@ -300,9 +273,7 @@ mod tests {
         fn holds(old: Option<Mutated>, patch: Mutated, flags: (bool, bool)) -> TestResult {
             let old = old.as_ref().map(|it| (it.0.as_str(), flags.0));
             match merge(old, (&patch.0, flags.1)) {
-                Ok(merged) => {
-                    TestResult::from_bool(serde_json::from_str::<&RawValue>(&merged.text).is_ok())
-                }
+                Ok(merged) => TestResult::from_bool(serde_json::from_str::<&RawValue>(&merged.text).is_ok()),
                 Err(_) => TestResult::from_bool(
                     check(&patch.0).is_err() || old.is_some_and(|old| check(old.0).is_err()),
                 ),
@@ -313,16 +284,7 @@ mod tests {
             .quickcheck(holds as fn(Option<Mutated>, Mutated, (bool, bool)) -> TestResult);
 
         let deep = r#"{"a":"#.repeat(10_000) + "1" + &"}".repeat(10_000);
-        for text in [
-            "",
-            "{",
-            "{\"a\":1",
-            "{\"a\":}",
-            "nul",
-            "1 2",
-            "\"",
-            deep.as_str(),
-        ] {
+        for text in ["", "{", "{\"a\":1", "{\"a\":}", "nul", "1 2", "\"", deep.as_str()] {
             let start: String = text.chars().take(20).collect();
             assert!(merge(None, (text, false)).is_err(), "{start}");
             assert!(merge(Some(("1", true)), (text, false)).is_err(), "{start}");
@@ -346,11 +308,7 @@ mod tests {
         merges(r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#);
         merges(r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#);
         merges(r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#);
-        merges(
-            r#"{"a":{"b":"c"}}"#,
-            r#"{"a":{"b":"d","c":null}}"#,
-            r#"{"a":{"b":"d"}}"#,
-        );
+        merges(r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#);
         merges(r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#);
         merges(r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#);
         merges(r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#);
@@ -394,24 +352,14 @@ mod tests {
     fn the_flag_lasts_as_long_as_a_number_needs_it() {
         let old = encode(&json!({"text": "NaN", "tilde": "~NaN"})).unwrap();
         let number = encode(&HashMap::from([("auc", f64::NAN)])).unwrap();
-        let both = merge(
-            Some((&old.text, old.nonfinite)),
-            (&number.text, number.nonfinite),
-        )
-        .unwrap();
+        let both = merge(Some((&old.text, old.nonfinite)), (&number.text, number.nonfinite)).unwrap();
         let written = |merged: &Text| understood(&merged.text, merged.nonfinite);
         assert!(both.nonfinite);
-        assert_eq!(
-            written(&both),
-            json!({"text": "NaN", "tilde": "~NaN", "auc": ["NaN"]})
-        );
+        assert_eq!(written(&both), json!({"text": "NaN", "tilde": "~NaN", "auc": ["NaN"]}));
 
         let finite = merge(Some((&both.text, true)), (r#"{"auc":"Infinity"}"#, false)).unwrap();
         assert!(!finite.nonfinite);
-        assert_eq!(
-            written(&finite),
-            json!({"text": "NaN", "tilde": "~NaN", "auc": "Infinity"})
-        );
+        assert_eq!(written(&finite), json!({"text": "NaN", "tilde": "~NaN", "auc": "Infinity"}));
     }
 
     #[test]

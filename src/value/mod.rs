@@ -58,24 +58,14 @@ pub(crate) struct Fault {
 impl Fault {
     /// A fault of the whole value.
     fn whole(reason: impl Into<String>) -> Fault {
-        Fault {
-            reason: reason.into(),
-            column: None,
-        }
+        Fault { reason: reason.into(), column: None }
     }
 
     /// A fault at a line and column, both counted from 1.
     fn placed(reason: &str, line: usize, column: usize) -> Fault {
         // Almost every value is one line, and "line 1" would only be in the way.
-        let reason = if line > 1 {
-            format!("{reason} in line {line}")
-        } else {
-            reason.to_owned()
-        };
-        Fault {
-            reason,
-            column: Some(column.max(1)),
-        }
+        let reason = if line > 1 { format!("{reason} in line {line}") } else { reason.to_owned() };
+        Fault { reason, column: Some(column.max(1)) }
     }
 
     /// A fault at a byte of `text`, counted from 0.
@@ -165,12 +155,9 @@ mod tests {
     fn a_key_is_written_as_serde_json_writes_it_and_read_back() {
         fn holds(key: String) -> bool {
             let text = text_of(&key);
-            text == serde_json::to_vec(&key).unwrap()
-                && key_of(&text).as_deref() == Some(key.as_str())
+            text == serde_json::to_vec(&key).unwrap() && key_of(&text).as_deref() == Some(key.as_str())
         }
-        QuickCheck::new()
-            .tests(2_000)
-            .quickcheck(holds as fn(String) -> bool);
+        QuickCheck::new().tests(2_000).quickcheck(holds as fn(String) -> bool);
 
         let ascii: String = (0u8..0x80).map(char::from).collect();
         assert!(holds(ascii));

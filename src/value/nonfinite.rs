@@ -90,10 +90,7 @@ pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
 
 /// Copies a text; of each string value for which `change` answers, so many bytes behind the opening
 /// quote are replaced. They must be ASCII.
-fn respell<'a>(
-    text: &'a str,
-    change: impl Fn(&Quoted<'_>) -> Option<(usize, &'static str)>,
-) -> Cow<'a, str> {
+fn respell<'a>(text: &'a str, change: impl Fn(&Quoted<'_>) -> Option<(usize, &'static str)>) -> Cow<'a, str> {
     let mut out = String::new();
     let mut copied = 0;
     for string in strings(text).filter(|string| !string.is_key) {
@@ -121,15 +118,11 @@ mod tests {
 
     #[test]
     fn every_string_is_told_from_every_number() {
-        for (string, number) in [
-            ("NaN", f64::NAN),
-            ("Infinity", f64::INFINITY),
-            ("-Infinity", f64::NEG_INFINITY),
-        ] {
+        for (string, number) in
+            [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)]
+        {
             assert_eq!(spelling(number), Some(string));
-            assert!(
-                matches!(meaning(string), Meaning::Number(it) if it.total_cmp(&number).is_eq())
-            );
+            assert!(matches!(meaning(string), Meaning::Number(it) if it.total_cmp(&number).is_eq()));
         }
         for (under_flag, genuine) in [
             ("~NaN", "NaN"),
@@ -156,9 +149,7 @@ mod tests {
             let escaped = escape(&it.0);
             !has_nonfinite(&escaped) && unescape(&escaped) == it.0
         }
-        QuickCheck::new()
-            .tests(10_000)
-            .quickcheck(holds as fn(Mutated) -> bool);
+        QuickCheck::new().tests(10_000).quickcheck(holds as fn(Mutated) -> bool);
     }
 
     #[test]

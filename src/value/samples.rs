@@ -23,9 +23,7 @@ pub(super) struct Mutated(pub(super) String);
 
 impl Arbitrary for Mutated {
     fn arbitrary(g: &mut Gen) -> Mutated {
-        let put: Vec<char> = "\"\\{}[],:0-.eud8n \n\t\u{b}\u{0}\u{a0}é🦀"
-            .chars()
-            .collect();
+        let put: Vec<char> = "\"\\{}[],:0-.eud8n \n\t\u{b}\u{0}\u{a0}é🦀".chars().collect();
         let mut chars: Vec<char> = Json::arbitrary(g).0.chars().collect();
         for _ in 0..u8::arbitrary(g) % 3 {
             let at = usize::arbitrary(g) % (chars.len() + 1);
@@ -282,10 +280,7 @@ impl Shaper<'_> {
     fn tagged(&mut self) -> Tagged {
         match self.any() {
             true => Tagged::Nothing,
-            false => Tagged::Score {
-                it: self.double(),
-                of: self.string(),
-            },
+            false => Tagged::Score { it: self.double(), of: self.string() },
         }
     }
 
@@ -343,10 +338,7 @@ impl Shaper<'_> {
                 // The prefix keeps these apart from the fields.
                 rest: self.several(|it| (format!("rest {}", it.string()), it.free(2))),
             })),
-            26 => Shape::Fields {
-                a: self.boxed(inner),
-                b: self.any(),
-            },
+            26 => Shape::Fields { a: self.boxed(inner), b: self.any() },
             _ => Shape::NoFields {},
         }
     }

@@ -1,0 +1,89 @@
+//! The command line: one file for each verb, and what they share.
+
+pub(crate) mod append;
+pub(crate) mod compact;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod demo;
+pub(crate) mod get;
+pub(crate) mod log;
+pub(crate) mod ls;
+pub(crate) mod stats;
+pub(crate) mod verify;
+
+pub(crate) mod cohorts;
+pub(crate) mod exit;
+pub(crate) mod input;
+pub(crate) mod key;
+pub(crate) mod options;
+pub(crate) mod output;
+pub(crate) mod settings;
+pub(crate) mod time;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use exit::Failure;
+use options::Options;
+
+/// Many processes keep one tally without losing a line of it: checksummed journals, folded into JSON snapshots.
+#[derive(Debug, Parser)]
+#[command(name = "tallyfold", version, after_help = exit_codes())]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Make a cohort (and the store)
+    Create(create::Args),
+    /// Append JSON values, one a line, and print the last seq
+    Append(append::Args),
+    /// Append the delete of a key, and print its seq
+    Delete(delete::Args),
+    /// Print the value of a key, or the whole state
+    Get(get::Args),
+    /// Print the records of the journal, and follow it
+    Log(log::Args),
+    /// List the cohorts of the store
+    Ls(ls::Args),
+    /// Fold the journal into the snapshot
+    Compact(compact::Args),
+    /// Check every byte, changing nothing
+    Verify(verify::Args),
+    /// Print sizes and positions
+    Stats(stats::Args),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoWorker(demo::WorkerArgs),
+}
+
+fn exit_codes() -> String {
+    use exit::{CONFLICT, CORRUPTION, FAILURE, LOCK_TIMEOUT, NOT_FOUND, OK, UNSAFE_FILE_SYSTEM, USAGE};
+    format!(
+        "Exit codes: {OK} all well, {FAILURE} failure, {USAGE} usage, {NOT_FOUND} no such store, cohort or key, \
+         {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {CONFLICT} other settings, \
+         {UNSAFE_FILE_SYSTEM} unsafe file system"
+    )
+}
+
+/// The arguments of this process.
+///
+/// # Errors
+/// Usage; or that help was asked for and printed, which is no failure.
+pub(crate) fn arguments() -> Result<Arguments, Failure> {
+    Arguments::try_parse().map_err(|e| {
+        if !e.use_stderr() {
+            return e.print().map_or_else(Failure::from, |()| Failure::new(exit::OK, ""));
+        }
+        if e.kind() == ErrorKind::MissingSubcommand {
+            // clap would list the verbs, the hidden one among them.
+            return Failure::new(exit::USAGE, "which verb? `tallyfold --help` lists them");
+        }
+        let text = e.render().to_string();
+        Failure::new(exit::USAGE, text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+    })
+}

@@ -1,0 +1,83 @@
+//! The settings of a new cohort: from flags, from JSON, and from the environment.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tallyfold::{Fold, Settings};
+
+use super::exit::{self, Failure};
+use super::input;
+
+/// The class of lock of new cohorts whose settings do not name one.
+const LOCK_VARIABLE: &str = "TALLYFOLD_LOCK";
+
+/// The settings that `tallyfold create` describes: JSON, or `@` and the name of a file that holds it, with a fold unless it
+/// names one itself.
+pub(crate) fn from_arguments(given: Option<&str>, fold: Option<Fold>) -> Result<Settings, Failure> {
+    let text = match given.map(|text| (text, text.strip_prefix('@'))) {
+        Some((_, Some(path))) => input::read_text(Path::new(path))?,
+        Some((text, None)) => text.to_string(),
+        None => "{}".to_string(),
+    };
+    let settings = Settings::from_json(&completed(&text, fold.unwrap_or(Fold::Latest))?)?;
+    match fold {
+        Some(fold) if fold != settings.fold() => Err(Failure::new(
+            exit::USAGE,
+            format!("--fold {} and the fold {} of --settings differ", fold.name(), settings.fold().name()),
+        )),
+        _ => Ok(settings),
+    }
+}
+
+/// The settings of a cohort that an append makes.
+pub(crate) fn of_fold(fold: Fold) -> Result<Settings, Failure> {
+    from_arguments(None, Some(fold))
+}
+
+/// The JSON with what it lacks put behind what it has: so the library sees what the user wrote, and a place it names is right.
+fn completed(text: &str, fold: Fold) -> Result<String, Failure> {
+    let members: Map<String, Value> = serde_json::from_str(text)
+        .map_err(|e| Failure::new(exit::FAILURE, format!("the settings cannot be taken: {e}")))?;
+    let mut more = Vec::new();
+    if !members.contains_key("fold") {
+        more.push(format!(r#""fold":{}"#, json!({ "kind": fold.name() })));
+    }
+    if !members.contains_key("lock")
+        && let Some(lock) = lock_from_environment()?
+    {
+        more.push(format!(r#""lock":{lock}"#));
+    }
+    let joint = if members.is_empty() || more.is_empty() { "" } else { "," };
+    Ok(match text.trim_end().strip_suffix('}') {
+        Some(text) => format!("{text}{joint}{}}}", more.join(",")),
+        None => text.to_string(),
+    })
+}
+
+/// The variable's value as a JSON string. It is tried alone, so that what is wrong with it is told of it.
+fn lock_from_environment() -> Result<Option<Value>, Failure> {
+    let Some(lock) = std::env::var_os(LOCK_VARIABLE) else { return Ok(None) };
+    let lock = Value::from(lock.to_string_lossy());
+    let alone = json!({ "fold": { "kind": "latest" }, "lock": lock }).to_string();
+    match Settings::from_json(&alone) {
+        Ok(_) => Ok(Some(lock)),
+        Err(e) => Err(Failure::new(exit::FAILURE, format!("the variable {LOCK_VARIABLE} is refused: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_put_behind_what_the_user_wrote() {
+        assert_eq!(completed("{}", Fold::Log).unwrap(), r#"{"fold":{"kind":"log"}}"#);
+        assert_eq!(
+            completed("{ \"durable\":true } \n", Fold::Merge).unwrap(),
+            r#"{ "durable":true ,"fold":{"kind":"merge"}}"#
+        );
+        let whole = r#"{"fold":{"kind":"log"},"durable":true}"#;
+        assert_eq!(completed(whole, Fold::Latest).unwrap(), whole);
+        assert!(completed("[]", Fold::Latest).is_err());
+    }
+}

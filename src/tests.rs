@@ -1,0 +1,253 @@
+//! Tests that need what no user has: failing syncs, a network file system that is none, forks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cohort::Cohort;
+use crate::home::Home;
+use crate::sys::{self, Reach, faults};
+use crate::{Settings, Store};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    (dir, store)
+}
+
+fn values(cohort: &Cohort) -> Vec<(u64, u64)> {
+    cohort.cursor(1).unwrap().map(|r| r.unwrap()).map(|r| (r.seq(), r.to().unwrap())).collect()
+}
+
+fn names(cohort: &Cohort) -> Vec<String> {
+    let mut names = cohort.home().dir.names().unwrap();
+    names.sort();
+    names
+}
+
+/// The story: a sync fails, the kernel marks the lost pages clean, and every later sync says that all is well, also to
+/// processes that open the file afterwards. So what is not known durable must reach the disk from other pages.
+#[test]
+fn after_a_failed_sync_the_next_append_by_anybody_carries_the_records_into_a_new_segment() {
+    for by_another in [false, true] {
+        let (_dir, store) = store();
+        let cohort = store.create("c", Settings::log()).unwrap();
+        cohort.append_durable("k", &1).unwrap();
+        cohort.append("k", &2).unwrap();
+        faults::fail_sync("00000001.journal", 0);
+        let error = cohort.append_durable("k", &3).unwrap_err();
+        assert!(error.is_durability_unknown() && error.seq() == Some(3), "{error}");
+        assert!(error.to_string().contains("written as seq 3"), "{error}");
+        assert!(names(&cohort).contains(&"00000001.poison".to_string()));
+        assert_eq!(values(&cohort), [(1, 1), (2, 2), (3, 3)], "written, and visible");
+
+        let other = store.cohort("c").unwrap();
+        let next = if by_another { &other } else { &cohort };
+        assert_eq!(next.append_durable("k", &4).unwrap(), 4);
+        assert_eq!(values(&other), [(1, 1), (2, 2), (3, 3), (4, 4)], "the same seqs");
+        let stats = other.stats().unwrap();
+        assert_eq!((stats.epoch, stats.durable_seq >= 3, stats.poisoned), (2, true, false));
+        // The old segment ends behind what was durable; the rest of it is not read any more.
+        let scan = crate::scan::Scan::begin(
+            &cohort.home().dir,
+            &cohort.home().owner,
+            crate::chain::Floor::Seq(0),
+            crate::segment::Access::Read,
+        )
+        .unwrap();
+        let link = scan.chain().active().unwrap().link;
+        assert_eq!((link.first_seq, link.previous, link.durable_seq), (2, 1, 1));
+        assert_eq!(cohort.append("k", &5).unwrap(), 5, "whoever was there before finds the new segment");
+        assert_eq!(values(&cohort).len(), 5);
+        assert!(!cohort.verify().unwrap().is_damaged());
+    }
+}
+
+#[test]
+fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::latest()).unwrap();
+    cohort.append("k", &1).unwrap();
+    faults::fail_sync("00000001.journal", 0);
+    assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
+    // First the making of the new segment fails, then its name, then the records in it, then its link.
+    for (suffix, before, poisoned) in [(".tmp", 0, false), ("2.journal", 0, false), ("2.journal", 1, true)] {
+        faults::fail_sync(suffix, before);
+        let error = cohort.append("k", &3).unwrap_err();
+        assert!(error.to_string().contains("nothing was written"), "{suffix} {before}: {error}");
+        assert_eq!(error.is_poisoned(), poisoned, "{suffix} {before}: {error}");
+        assert_eq!(values(&cohort).len(), 2);
+        assert!(
+            !names(&cohort).contains(&"00000002.journal".to_string()),
+            "what could not be synced is not used"
+        );
+    }
+    faults::fail_sync("2.journal", 2);
+    assert!(cohort.append("k", &3).is_err());
+    assert!(names(&cohort).contains(&"00000002.poison".to_string()), "the link was written and not synced");
+    assert_eq!(cohort.append_durable("k", &3).unwrap(), 3, "the disk is well again");
+    assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3)]);
+}
+
+#[test]
+fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::latest()).unwrap();
+    cohort.append("k", &1).unwrap();
+    cohort.compact().unwrap();
+    cohort.append("k", &2).unwrap();
+    faults::fail_sync("00000002.journal", 0);
+    assert!(cohort.compact().unwrap_err().is_durability_unknown());
+    assert_eq!(cohort.home().watermark().unwrap(), 1, "a snapshot never covers what a power cut could take");
+    cohort.append("k", &3).unwrap();
+    for suffix in [".tmp", "snapshot"] {
+        faults::fail_sync(suffix, 0);
+        let _ = cohort.compact();
+        assert_eq!(cohort.view().unwrap().get("k").unwrap().unwrap().json(), "3");
+    }
+    cohort.compact().unwrap();
+    assert_eq!(store.cohort("c").unwrap().view().unwrap().get("k").unwrap().unwrap().json(), "3");
+    assert!(!cohort.verify().unwrap().is_damaged());
+}
+
+#[test]
+fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log()).unwrap();
+    for i in 1..=3 {
+        cohort.append("k", &i).unwrap();
+    }
+    // A dead writer's half frame.
+    let segment = cohort.home().dir.open_write("00000001.journal").unwrap();
+    let tail = cohort.writer().journal().unwrap().get().unwrap().place().offset;
+    segment.write_at(&[1, 2, 3], tail).unwrap();
+    faults::fail_sync("00000001.journal", 0);
+    assert!(cohort.append("k", &4).is_err());
+    assert_eq!(cohort.append("k", &4).unwrap(), 4);
+    assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
+}
+
+/// A cohort as it would be on a file system that other hosts write to.
+fn on_network(cohort: &Cohort, trusted: bool) -> Cohort {
+    let home = cohort.home();
+    Cohort::new(Arc::new(Home {
+        dir: Arc::clone(&home.dir),
+        owner: Arc::clone(&home.owner),
+        settings: home.settings.clone().trust_network_locks(trusted),
+        reach: Reach::Network,
+        file_system: "nfs".into(),
+    }))
+}
+
+#[test]
+fn a_network_file_system_is_read_and_not_written_unless_its_locks_are_trusted() {
+    let (_dir, store) = store();
+    let local = store.create("c", Settings::latest()).unwrap();
+    local.append("k", &1).unwrap();
+    let remote = on_network(&local, false);
+    for error in [remote.append("k", &2).unwrap_err(), remote.compact().unwrap_err()] {
+        assert!(error.is_unsafe_file_system(), "{error}");
+        assert!(
+            error.to_string().contains("nfs") && error.to_string().contains("trust_network_locks"),
+            "{error}"
+        );
+    }
+    assert_eq!(remote.view().unwrap().get("k").unwrap().unwrap().json(), "1");
+}
+
+#[test]
+fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_wrote() {
+    let (_dir, store) = store();
+    let settings = Settings::latest().segment_bytes(4096);
+    let one = on_network(&store.create("c", settings).unwrap(), true);
+    let other = on_network(&one, true);
+    for i in 0..60u64 {
+        let cohort = if i % 2 == 0 { &one } else { &other };
+        assert_eq!(cohort.append(&format!("k{}", i % 7), &i).unwrap(), i + 1);
+        if i % 20 == 19 {
+            one.compact().unwrap();
+        }
+    }
+    let durable = other.writer().journal().unwrap().get().unwrap().durable_seq();
+    assert_eq!(durable, 60, "nothing waits to be synced");
+    assert_eq!(other.view().unwrap().seq(), 60);
+    assert!(!one.verify().unwrap().is_damaged());
+}
+
+#[test]
+fn a_thread_that_panicked_over_the_journal_stops_nobody() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log()).unwrap();
+    cohort.append("k", &1).unwrap();
+    let shared = cohort.clone();
+    let panicked = std::thread::spawn(move || {
+        let _slot = shared.writer().journal().unwrap();
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    assert!(panicked.join().is_err());
+    assert_eq!(cohort.append("k", &2).unwrap(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_goes_on_with_the_handle_and_never_unlocks_its_parent() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::latest()).unwrap();
+    cohort.append("k", &0).unwrap();
+    let mut reader = cohort.reader().unwrap();
+    // One child while the parent does not hold the lock: it appends, updates, reads, and drops its handle.
+    let status = sys::in_forked_child(|| {
+        cohort.append("child", &1).is_ok()
+            && cohort.update("n", |old| Ok(old.is_none().then_some(1))).is_ok()
+            && cohort.view().is_ok_and(|view| view.seq() == 3)
+            && cohort.detach().is_ok()
+    });
+    assert_eq!(status, Some(0), "the child appended");
+    assert_eq!(cohort.append("k", &2).unwrap(), 4, "parent and child have one order");
+    assert_eq!(reader.refresh().unwrap(), 4);
+
+    // One child in the middle of a turn under the lock: it cannot have the lock, and its end frees nothing.
+    let other = store.cohort("c").unwrap().with_timeout(Duration::from_millis(30));
+    let mut slot = cohort.writer().journal().unwrap();
+    let timed_out = slot
+        .get()
+        .unwrap()
+        .under_lock(Duration::from_secs(5), |_| {
+            let child = sys::in_forked_child(|| {
+                let late = cohort.clone().with_timeout(Duration::from_millis(30));
+                late.append("child", &2).is_err_and(|e| e.is_lock_timeout())
+            });
+            let seen = other.append("k", &3);
+            Ok(crate::journal::Turn::Done((child, seen)))
+        })
+        .unwrap();
+    assert_eq!(timed_out.0, Some(0), "the child waits for its parent's lock like anybody");
+    assert!(timed_out.1.unwrap_err().is_lock_timeout(), "the child's end did not unlock its parent");
+    drop(slot);
+    assert_eq!(cohort.append("k", &3).unwrap(), 5);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
+    let (dir, store) = store();
+    store.create("c", Settings::log()).unwrap();
+    let path = dir.path().join("store");
+    // The child forks a grandchild while it holds the lock, and is killed: the grandchild lives on with all descriptors.
+    let pipe = sys::Pipe::new();
+    let status = sys::in_forked_child(|| {
+        let cohort = Store::open(&path).and_then(|store| store.cohort("c"));
+        let Ok(cohort) = cohort else { return false };
+        let Ok(mut slot) = cohort.writer().journal() else { return false };
+        let Ok(journal) = slot.get() else { return false };
+        let _ = journal.under_lock(Duration::from_secs(5), |_| {
+            sys::fork_and_linger(&pipe);
+            sys::kill_self();
+            Ok(crate::journal::Turn::Done(()))
+        });
+        false
+    });
+    assert_eq!(status, None, "the child was killed");
+    let cohort = store.cohort("c").unwrap().with_timeout(Duration::from_secs(5));
+    assert_eq!(cohort.append("k", &1).unwrap(), 1, "the lock is free while the grandchild lives");
+    pipe.release();
+}

@@ -1,0 +1,290 @@
+//! What stands in place of a file that tallyfold owns, who may read a store, and full disks.
+#![allow(clippy::disallowed_methods, reason = "tests put odd things into stores")]
+
+mod fixture;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use fixture::{Fixture, names};
+use tallyfold::{Cohort, Error, Settings, Store};
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+/// Everything that can be done with a cohort, until something fails.
+fn use_it(store: &Path) -> Result<(), Error> {
+    let cohort = Store::open(store)?.cohort("c")?;
+    cohort.view()?;
+    for i in 0..3 {
+        cohort.append("k", &i)?;
+        cohort.compact()?;
+    }
+    cohort.detach()
+}
+
+fn filled() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.create("c", Settings::latest());
+    use_it(fixture.store.path()).unwrap();
+    fixture
+}
+
+#[test]
+fn a_link_a_fifo_or_a_directory_in_place_of_any_owned_file_is_refused_with_its_name() {
+    let whole = filled();
+    let cohort = whole.reopen("c");
+    let active = format!("{:08}.journal", fixture::segments(&cohort).last().unwrap());
+    for name in [
+        "store.json",
+        "c",
+        "c/cohort.json",
+        "c/lock",
+        "c/compact.lock",
+        "c/snapshot.json",
+        "c/snapshot.prev.json",
+        &format!("c/{active}"),
+    ] {
+        for kind in ["symbolic link", "fifo", "directory"] {
+            if (name, kind) == ("c", "directory") {
+                continue;
+            }
+            let odd = whole.copy();
+            let path = odd.store.path().join(name);
+            let away = odd.dir.path().join("away");
+            fs::rename(&path, &away).unwrap();
+            match kind {
+                "symbolic link" => symlink(&away, &path).unwrap(),
+                "fifo" => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                _ => fs::create_dir(&path).unwrap(),
+            }
+            let error = use_it(odd.store.path()).expect_err(&format!("{name} as {kind}"));
+            assert!(error.is_unsafe_file(), "{name} as {kind}: {error:?}");
+            let file = Path::new(name).file_name().unwrap().to_str().unwrap();
+            assert!(error.to_string().contains(file), "{name} as {kind}: {error}");
+            assert!(error.advice().is_some());
+        }
+    }
+}
+
+#[test]
+fn a_second_name_of_a_lock_or_a_segment_is_refused() {
+    for name in ["lock", "00000001.journal", "cohort.json"] {
+        let fixture = Fixture::new();
+        let cohort = fixture.create("c", Settings::latest());
+        fs::hard_link(cohort.path().join(name), fixture.dir.path().join("second")).unwrap();
+        let error = use_it(fixture.store.path()).unwrap_err();
+        assert!(error.is_unsafe_file() && error.to_string().contains("more than one name"), "{error}");
+    }
+}
+
+#[test]
+fn odd_cohort_names_are_encoded_inside_the_store_or_refused() {
+    let fixture = Fixture::new();
+    for name in
+        ["../x", "a/b", "..", ".", "/abs", "nul", "a\0b", "a\nb", "\u{1b}[31m", "ü", "store.json", "%41"]
+    {
+        let cohort = fixture.create(name, Settings::latest());
+        cohort.append("k", &name).unwrap();
+        assert_eq!(cohort.path().parent(), Some(fixture.store.path()), "{name:?}");
+        assert_eq!(
+            fixture.reopen(name).view().unwrap().get("k").unwrap().unwrap().to::<String>().unwrap(),
+            name
+        );
+    }
+    assert_eq!(fixture.store.cohorts().unwrap().len(), 12);
+    assert_eq!(names(fixture.dir.path()), ["store"], "nothing left the store");
+    for name in ["", &"x".repeat(300)] {
+        for error in [
+            fixture.store.create(name, Settings::latest()).unwrap_err(),
+            fixture.store.cohort(name).unwrap_err(),
+        ] {
+            assert!(error.is_invalid(), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_does_not_become_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), b"").unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("thesis.tex"), "{error}");
+    assert_eq!(names(dir.path()), ["thesis.tex"]);
+    assert!(Store::open_existing(dir.path().join("none")).unwrap_err().is_not_found());
+}
+
+#[test]
+fn files_and_directories_are_for_their_owner_alone_whatever_the_umask() {
+    let fixture = filled();
+    let cohort = fixture.reopen("c");
+    for entry in fs::read_dir(cohort.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(
+            mode,
+            if entry.file_type().unwrap().is_dir() { 0o700 } else { 0o600 },
+            "{:?}",
+            entry.file_name()
+        );
+    }
+    for dir in [fixture.store.path().to_path_buf(), cohort.path()] {
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+}
+
+/// Reads everything there is to read; nothing of it may need to write.
+fn read_all(cohort: &Cohort) {
+    assert_eq!(cohort.view().unwrap().iter().count(), 1);
+    assert!(cohort.cursor(cohort.stats().unwrap().watermark + 1).unwrap().all(|record| record.is_ok()));
+    assert_eq!(cohort.reader().unwrap().refresh().unwrap(), cohort.last_seq().unwrap());
+    assert!(!cohort.verify().unwrap().is_damaged());
+}
+
+#[test]
+fn readers_work_on_a_store_they_may_not_write_and_change_nothing() {
+    let fixture = filled();
+    let cohort = fixture.reopen("c");
+    let before: Vec<_> = names(&cohort.path());
+    if is_root() {
+        // Modes stop nobody here, so the store is mounted read-only, in a mount namespace that ends with the command.
+        let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$2\" --exact reads_what_it_is_told --nocapture";
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(fixture.store.path())
+            .arg(std::env::current_exe().unwrap())
+            .env("TALLYFOLD_TEST_READ", fixture.store.path())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                assert!(String::from_utf8_lossy(&output.stdout).contains("read everything"), "{output:?}");
+            }
+            Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare") => {
+                println!("skipped: no mount namespace here: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            Ok(output) => panic!("{output:?}"),
+            Err(e) => println!("skipped: unshare cannot be started: {e}"),
+        }
+    } else {
+        let chmod = |file: u32, dir: u32| {
+            for entry in fs::read_dir(cohort.path()).unwrap() {
+                let entry = entry.unwrap();
+                let mode = if entry.file_type().unwrap().is_dir() { dir } else { file };
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode)).unwrap();
+            }
+            fs::set_permissions(cohort.path(), fs::Permissions::from_mode(dir)).unwrap();
+        };
+        chmod(0o400, 0o500);
+        read_all(&fixture.reopen("c"));
+        assert!(fixture.reopen("c").append("k", &1).is_err());
+        chmod(0o600, 0o700);
+    }
+    assert_eq!(names(&cohort.path()), before);
+}
+
+/// Not a test of its own: what the test above runs on a store that is mounted read-only.
+#[test]
+fn reads_what_it_is_told() {
+    let Ok(path) = std::env::var("TALLYFOLD_TEST_READ") else { return };
+    let cohort = Store::open(&path).unwrap().cohort("c").unwrap();
+    read_all(&cohort);
+    let error = cohort.append("k", &1).unwrap_err();
+    assert!(error.to_string().contains("Read-only"), "{error}");
+    assert!(cohort.compact().is_err());
+    println!("read everything");
+}
+
+#[test]
+fn a_full_disk_is_a_typed_error_that_costs_no_record_and_passes_when_there_is_room() {
+    if !is_root() {
+        println!(
+            "skipped: mounting a small file system takes root; the command's tests use a file size limit instead"
+        );
+        return;
+    }
+    // A small file system in a mount namespace of its own: it is gone when the process is.
+    let script =
+        "mount -t tmpfs -o size=256k tmpfs \"$1\" && exec \"$2\" --exact fills_what_it_is_told --nocapture";
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(dir.path())
+        .arg(std::env::current_exe().unwrap())
+        .env("TALLYFOLD_TEST_FILL", dir.path())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            assert!(String::from_utf8_lossy(&output.stdout).contains("filled and emptied"), "{output:?}");
+        }
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare") => {
+            println!("skipped: no mount namespace here: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output) => panic!("{output:?}"),
+        Err(e) => println!("skipped: unshare cannot be started: {e}"),
+    }
+}
+
+/// Not a test of its own: what the test above runs on a small file system.
+#[test]
+fn fills_what_it_is_told() {
+    let Ok(path) = std::env::var("TALLYFOLD_TEST_FILL") else { return };
+    let path = Path::new(&path);
+    let cohort = Store::open(path.join("store"))
+        .unwrap()
+        .create("c", Settings::log().segment_bytes(48 << 10))
+        .unwrap();
+    let mut last = 0;
+    for round in 0..5 {
+        let ballast = path.join("ballast");
+        fs::write(&ballast, vec![1; 100 << 10]).unwrap();
+        let error = loop {
+            match cohort.append("k", &"x".repeat(1500)) {
+                Ok(seq) => last = seq,
+                Err(e) => break e,
+            }
+            assert!(last < 1000, "the disk never fills");
+        };
+        assert!(error.is_no_space(), "round {round}: {error:?}");
+        assert_eq!(
+            cohort.cursor(1).unwrap().count() as u64,
+            last,
+            "round {round}: earlier records are untouched"
+        );
+        assert!(cohort.append("k", &"y".repeat(1500)).unwrap_err().is_no_space());
+        fs::remove_file(&ballast).unwrap();
+        last = cohort.append("k", &round).unwrap();
+        assert_eq!(cohort.cursor(1).unwrap().count() as u64, last);
+        if round < 4 {
+            // Room for the next round: this is a log, so its own files are all there is to remove.
+            drop(Store::open(path.join("store")).unwrap().create(&format!("other{round}"), Settings::log()));
+            for name in names(&path.join("store")).iter().filter(|name| name.starts_with("other")) {
+                fs::remove_dir_all(path.join("store").join(name)).unwrap();
+            }
+        }
+        if last > 90 {
+            break;
+        }
+    }
+    assert!(!cohort.verify().unwrap().is_damaged());
+    println!("filled and emptied");
+}
+
+#[test]
+fn a_lock_held_by_another_is_a_timeout_that_names_the_holder_and_stops_no_reader() {
+    let fixture = filled();
+    let cohort = fixture.reopen("c").with_timeout(Duration::from_millis(50));
+    let lock = fs::OpenOptions::new().read(true).write(true).open(cohort.path().join("lock")).unwrap();
+    fs4::FileExt::lock(&lock).unwrap();
+    let error = cohort.append("k", &1).unwrap_err();
+    assert!(error.is_lock_timeout() && error.to_string().contains("0.05 s"), "{error}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(error.holder(), Some(std::process::id()), "{error}");
+    }
+    read_all(&fixture.reopen("c"));
+    fs4::FileExt::unlock(&lock).unwrap();
+    cohort.append("k", &1).unwrap();
+}
