@@ -186,6 +186,7 @@ impl Scan {
         let Some((index, frames)) = &mut self.current else { return Ok(false) };
         match Segment::open(&self.dir, frames.segment().number, &self.owner, self.access)? {
             Some(Found::Linked(linked)) => {
+                linked.segment.learn_from(frames.segment());
                 self.chain.segments[*index] = linked.clone();
                 frames.reopened(linked);
                 Ok(true)

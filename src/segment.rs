@@ -168,6 +168,11 @@ impl Segment {
         end <= self.reserved.load(Ordering::Relaxed) || !self.reserves.load(Ordering::Relaxed)
     }
 
+    /// What was learned about the file through an earlier handle holds for this one.
+    pub(crate) fn learn_from(&self, earlier: &Segment) {
+        self.reserves.store(earlier.reserves.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Reserves space to `end` at least, outside any lock: twice of what there was if the disk has it, at most `limit`.
     pub(crate) fn grow(&self, end: u64, limit: u64) -> Result<()> {
         let had = self.reserved.load(Ordering::Relaxed);

@@ -233,7 +233,7 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
     store.create("c", Settings::log()).unwrap();
     let path = dir.path().join("store");
     // The child forks a grandchild while it holds the lock, and is killed: the grandchild lives on with all descriptors.
-    let pipe = sys::Pipe::new();
+    let pipe = sys::Pipe::new().unwrap();
     let status = sys::in_forked_child(|| {
         let cohort = Store::open(&path).and_then(|store| store.cohort("c"));
         let Ok(cohort) = cohort else { return false };

@@ -89,7 +89,9 @@ fn one_bad_cohort_stops_none_of_the_others_and_decides_the_exit_code() {
 #[test]
 fn the_first_failure_decides_the_exit_code() {
     let fixture = one_of_three_is_bad();
+    // What is left of a cohort whose document was removed.
     fs::create_dir(fixture.store().join("0-no-cohort")).unwrap();
+    fs::write(fixture.store().join("0-no-cohort/lock"), "").unwrap();
     fixture.run(&["ls"]).fails(3, &["\"0-no-cohort\"", "\"b\""]);
     fixture.run(&["compact", "a"]).ok();
     fixture.run(&["compact", "b"]).fails(5, &["document is damaged"]);
@@ -230,7 +232,9 @@ fn damage_counts_more_than_another_failure_that_came_first() {
     let fixture = Fixture::new();
     fixture.fill("c", &[], &[("a", "\"damaged\""), ("b", "2")]);
     fixture.damage("c", "00000001.journal", "damaged");
+    // What is left of a cohort whose document was removed.
     fs::create_dir(fixture.store().join("0-no-cohort")).unwrap();
+    fs::write(fixture.store().join("0-no-cohort/lock"), "").unwrap();
     fixture.run(&["verify"]).fails(5, &["\"0-no-cohort\"", "damaged: \"c\""]);
 }
 

@@ -27,9 +27,9 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new() -> Pipe {
-        let (read, write) = std::io::pipe().unwrap();
-        Pipe { read: read.into(), write: write.into() }
+    pub(crate) fn new() -> std::io::Result<Pipe> {
+        let (read, write) = std::io::pipe()?;
+        Ok(Pipe { read: read.into(), write: write.into() })
     }
 
     /// Lets whoever lingers go.

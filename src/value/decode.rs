@@ -449,7 +449,7 @@ mod tests {
         #[derive(Debug, Deserialize)]
         enum Nested {
             #[serde(rename = "a")]
-            In(#[expect(dead_code)] Box<Nested>),
+            In(#[expect(dead_code, reason = "only its depth matters")] Box<Nested>),
         }
         let deep = r#"{"a":"#.repeat(100_000);
         assert!(decode::<Nested>(&deep, true).is_err());

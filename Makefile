@@ -1,0 +1,40 @@
+# `make demo`: the main job on real input. `make test`: everything a change has to pass.
+
+CARGO ?= cargo
+# cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: demo test format lint check-tests doctest portable deny
+
+demo:
+	$(CARGO) build --release --quiet
+	./target/release/tallyfold --store tallyfold-demo demo
+
+test: format lint check-tests doctest portable
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --no-default-features --lib -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+check-tests:
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --no-fail-fast
+else
+	$(CARGO) test --lib --bins --tests --no-fail-fast
+endif
+
+doctest:
+	$(CARGO) test --doc
+
+# The variants for systems without openat, on this one: the same tests but for those about links and special files.
+portable:
+	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
+		--lib --test compact --test damage --test format --test model --test processes --test recover
+
+# Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
+deny:
+	$(CARGO) deny check bans licenses sources
