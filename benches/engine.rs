@@ -1,0 +1,103 @@
+//! How long the steps of a record's way take, for ourselves: append, read, compact, open. `cargo bench`.
+#![allow(missing_docs, reason = "criterion's macros make items of their own")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::json;
+use tallyfold::{Batch, Cohort, Settings, Store};
+
+/// A metric point as training loops write them: about 100 bytes of JSON.
+fn point(step: u64) -> serde_json::Value {
+    json!({"run_id": "run-0042", "stage": "TRAINING", "step": step, "loss": 0.123456, "acc": 0.98, "ts": 1767871234.123})
+}
+
+fn cohort(dir: &tempfile::TempDir, name: &str, settings: Settings) -> Cohort {
+    let store = Store::open(dir.path().join("store")).expect("a store");
+    store.create(name, settings).expect("a cohort")
+}
+
+fn batch(records: u64, keys: u64) -> Batch {
+    let mut batch = Batch::new();
+    for i in 0..records {
+        batch.put(&format!("run-{:06}:TRAINING", i % keys), &point(i)).expect("a point is JSON");
+    }
+    batch
+}
+
+fn append(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = cohort(&dir, "log", Settings::log());
+    let mut step = 0;
+    let mut group = c.benchmark_group("append");
+    group.throughput(Throughput::Elements(1));
+    for (name, durable) in [("buffered", false), ("durable", true)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                step += 1;
+                let point = point(step);
+                if durable { log.append_durable("run", &point) } else { log.append("run", &point) }.expect("an append")
+            });
+        });
+    }
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("batch of 100", |b| {
+        b.iter_batched(|| batch(100, 100), |batch| log.append_batch(batch).expect("an append"), BatchSize::SmallInput);
+    });
+    group.finish();
+}
+
+fn read(c: &mut Criterion) {
+    const RECORDS: u64 = 20_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = cohort(&dir, "log", Settings::log());
+    log.append_batch(batch(RECORDS, 100)).expect("an append");
+    let mut group = c.benchmark_group("read");
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function("scan", |b| b.iter(|| log.cursor(1).expect("a cursor").map(black_box).count()));
+
+    let index = cohort(&dir, "index", Settings::latest());
+    index.append_batch(batch(10_000, 10_000)).expect("an append");
+    index.compact().expect("a compaction");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("open and get one of 10,000", |b| {
+        b.iter(|| index.view().expect("a view").get("run-004321:TRAINING").expect("a read"));
+    });
+    group.throughput(Throughput::Elements(10_000));
+    group.bench_function("open and iterate 10,000", |b| {
+        b.iter(|| index.view().expect("a view").iter().map(black_box).count());
+    });
+    group.finish();
+}
+
+fn compact(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let index = cohort(&dir, "index", Settings::latest());
+    index.append_batch(batch(10_000, 10_000)).expect("an append");
+    index.compact().expect("a compaction");
+    c.bench_function("compact 100 records into 10,000 entries", |b| {
+        b.iter_batched(
+            || index.append_batch(batch(100, 100)).expect("an append"),
+            |_| index.compact().expect("a compaction"),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+fn update(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let index = cohort(&dir, "index", Settings::latest());
+    index.append_batch(batch(10_000, 10_000)).expect("an append");
+    index.compact().expect("a compaction");
+    c.bench_function("update one of 10,000", |b| {
+        b.iter(|| {
+            let add = |old: Option<&tallyfold::Entry>| {
+                Ok(Some(old.map_or(Ok(0), |entry| entry.to::<u64>()).unwrap_or(0) + 1))
+            };
+            index.update("run-004321:TRAINING", add).expect("an update")
+        });
+    });
+}
+
+criterion_group!(benches, append, read, compact, update);
+criterion_main!(benches);
