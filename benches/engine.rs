@@ -36,13 +36,18 @@ fn append(c: &mut Criterion) {
             b.iter(|| {
                 step += 1;
                 let point = point(step);
-                if durable { log.append_durable("run", &point) } else { log.append("run", &point) }.expect("an append")
+                if durable { log.append_durable("run", &point) } else { log.append("run", &point) }
+                    .expect("an append")
             });
         });
     }
     group.throughput(Throughput::Elements(100));
     group.bench_function("batch of 100", |b| {
-        b.iter_batched(|| batch(100, 100), |batch| log.append_batch(batch).expect("an append"), BatchSize::SmallInput);
+        b.iter_batched(
+            || batch(100, 100),
+            |batch| log.append_batch(batch).expect("an append"),
+            BatchSize::SmallInput,
+        );
     });
     group.finish();
 }

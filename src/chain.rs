@@ -4,8 +4,10 @@
 //! link names its predecessor. A segment that no link leads to was cut off with all that is in it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::Link;
 use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Damaged, Found, Linked, Owner, Segment};
@@ -20,11 +22,39 @@ pub(crate) enum Floor {
     Durable,
 }
 
+/// A segment of the journal by its link. A journal may have many more segments than a process may have files open, so it is
+/// opened when it is read, or stays open if it was written and is not known durable.
+#[derive(Debug)]
+pub(crate) struct Joint {
+    pub(crate) number: u64,
+    pub(crate) link: Link,
+    pub(crate) segment: Option<Arc<Segment>>,
+}
+
+impl Joint {
+    pub(crate) fn of(linked: &Linked) -> Joint {
+        Joint { number: linked.segment.number, link: linked.link, segment: Some(Arc::clone(&linked.segment)) }
+    }
+
+    /// Opens the segment; `None` if it is not what it was any more: retired, most likely.
+    pub(crate) fn open(&mut self, dir: &Dir, owner: &Owner, access: Access) -> Result<Option<Linked>> {
+        if self.segment.is_none() {
+            match Segment::open(dir, self.number, owner, access)? {
+                Some(Found::Linked(linked)) if linked.link == self.link => {
+                    self.segment = Some(linked.segment)
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(self.segment.clone().map(|segment| Linked { segment, link: self.link }))
+    }
+}
+
 /// The journal's segments from a floor on.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
     /// Oldest first; each one's link names the one before.
-    pub(crate) segments: VecDeque<Linked>,
+    pub(crate) segments: VecDeque<Joint>,
     /// Newer segments that could not be joined to them: part of a journal whose middle is gone.
     pub(crate) strays: Vec<Stray>,
     /// A segment that a link names and that is not there.
@@ -36,7 +66,7 @@ pub(crate) struct Chain {
 
 #[derive(Debug)]
 pub(crate) enum Stray {
-    Linked(Linked),
+    Linked(Joint),
     Damaged(Damaged),
 }
 
@@ -85,10 +115,10 @@ impl Chain {
     /// Follows the links back from `newest`. Fills `segments` if the floor is reached, else turns all it met into strays.
     /// Returns the lowest number it saw.
     fn walk_back(&mut self, dir: &Dir, owner: &Owner, access: Access, newest: Linked) -> Result<u64> {
-        let mut met = VecDeque::from([newest]);
+        let mut met = VecDeque::from([Joint::of(&newest)]);
         let mut lowest = u64::MAX;
         while let Some(oldest) = met.front() {
-            let (number, link) = (oldest.segment.number, oldest.link);
+            let (number, link) = (oldest.number, oldest.link);
             lowest = lowest.min(number);
             if link.first_seq <= self.floor.saturating_add(1) {
                 self.segments = met;
@@ -99,7 +129,9 @@ impl Chain {
                 break;
             }
             match Segment::open(dir, link.previous, owner, access)? {
-                Some(Found::Linked(previous)) => met.push_front(previous),
+                Some(Found::Linked(previous)) => {
+                    met.push_front(Joint { segment: None, ..Joint::of(&previous) });
+                }
                 Some(Found::Damaged(damaged)) => {
                     lowest = lowest.min(damaged.number);
                     self.strays.push(Stray::Damaged(damaged));
@@ -121,16 +153,16 @@ impl Chain {
     }
 
     /// The active segment; `None` if nothing could be joined.
-    pub(crate) fn active(&self) -> Option<&Linked> {
+    pub(crate) fn active(&self) -> Option<&Joint> {
         self.segments.back()
     }
 
     /// The highest epoch seen in any link.
     pub(crate) fn epoch(&self) -> u64 {
         let strays = self.strays.iter().filter_map(|stray| match stray {
-            Stray::Linked(linked) => Some(linked.link.epoch),
+            Stray::Linked(joint) => Some(joint.link.epoch),
             Stray::Damaged(_) => None,
         });
-        self.segments.iter().map(|linked| linked.link.epoch).chain(strays).max().unwrap_or(0)
+        self.segments.iter().map(|joint| joint.link.epoch).chain(strays).max().unwrap_or(0)
     }
 }

@@ -140,7 +140,7 @@ impl Journal {
         self.scan.durable_seq()
     }
 
-    /// A record of what a sync of this process has made durable.
+    /// Everything up to a seq is durable: a sync of this process has made it so, or the disk says so.
     pub(crate) fn synced(&mut self, seq: Seq) {
         self.durable_seq = self.durable_seq.max(seq);
         self.scan.forget_before(self.durable_seq + 1);
@@ -149,6 +149,11 @@ impl Journal {
     /// The segments that hold records not known to be durable.
     pub(crate) fn unsynced(&self) -> Vec<Arc<Segment>> {
         self.scan.segments_from(self.durable_seq + 1)
+    }
+
+    /// How many those are.
+    pub(crate) fn unsynced_count(&self) -> usize {
+        self.scan.count_from(self.durable_seq + 1)
     }
 
     /// Appends a body. `admit` is asked under the lock, with the journal at its tail, whether it may.
@@ -269,7 +274,7 @@ impl Journal {
             }
         };
         let settled = self.scan.chain().floor.min(self.next_seq() - 1);
-        self.durable_seq = self.durable_seq.max(self.scan.durable_seq()).max(settled);
+        self.synced(self.scan.durable_seq().max(settled));
         match end {
             Some(end) => self.cut(end),
             None if self.is_poisoned()? => self.cut(self.scan.place()),

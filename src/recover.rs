@@ -1,5 +1,7 @@
 //! What it means that the journal stops: a torn tail, which a crash leaves and nobody was promised, or corruption.
 
+use std::sync::Arc;
+
 use crate::chain::Stray;
 use crate::error::{Error, Kind, Result};
 use crate::format::FRAMES_BEGIN;
@@ -33,23 +35,27 @@ pub(crate) fn judge(scan: &Scan, watermark: Seq, dir: &std::path::Path) -> Resul
     let mut durable = watermark.max(scan.durable_seq());
     if let Some(linked) = scan.linked() {
         durable = durable.max(linked.segment.durable_behind(place.offset, place.next_seq)?);
-        for later in chain.segments.iter().filter(|later| later.segment.number > linked.segment.number) {
-            durable = durable.max(later.segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+        for later in chain.segments.iter().filter(|later| later.number > linked.segment.number) {
+            if let Some(segment) = scan.open(later)? {
+                durable = durable.max(segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+            }
         }
     }
     for stray in &chain.strays {
         let segment = match stray {
-            Stray::Linked(linked) => {
-                durable = durable.max(linked.link.durable_seq);
-                &linked.segment
+            Stray::Linked(joint) => {
+                durable = durable.max(joint.link.durable_seq);
+                scan.open(joint)?
             }
             Stray::Damaged(damaged) => match &damaged.segment {
-                Some(segment) if !damaged.newer => segment,
+                Some(segment) if !damaged.newer => Some(Arc::clone(segment)),
                 // An identity is on the medium before its name is: no crash leaves a bad one.
                 _ => return Err(damaged.error(dir).at_seq(place.next_seq)),
             },
         };
-        durable = durable.max(segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+        if let Some(segment) = segment {
+            durable = durable.max(segment.durable_behind(FRAMES_BEGIN, place.next_seq)?);
+        }
     }
     if place.next_seq > durable {
         return Ok(place);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chain::{Chain, Floor};
+use crate::chain::{Chain, Floor, Joint, Missing};
 use crate::error::Result;
 use crate::format::Header;
 use crate::names;
@@ -50,9 +50,20 @@ pub(crate) struct Place {
 
 impl Scan {
     pub(crate) fn begin(dir: &Arc<Dir>, owner: &Arc<Owner>, floor: Floor, access: Access) -> Result<Scan> {
-        let chain = Chain::resolve(dir, owner, floor, access)?;
-        let durable_seq = chain.segments.iter().map(|linked| linked.link.durable_seq).max().unwrap_or(0);
-        let current = chain.segments.front().map(|linked| (0, Frames::begin(linked.clone())));
+        let mut chain = Chain::resolve(dir, owner, floor, access)?;
+        let durable_seq = chain.segments.iter().map(|joint| joint.link.durable_seq).max().unwrap_or(0);
+        let current = match chain.segments.front_mut() {
+            None => None,
+            Some(first) => match first.open(dir, owner, access)? {
+                Some(linked) => Some((0, Frames::begin(linked))),
+                None => {
+                    // Retired since its link was read.
+                    chain.missing = Some(Missing { number: first.number, resumes_at: first.link.first_seq });
+                    chain.segments.clear();
+                    None
+                }
+            },
+        };
         Ok(Scan { dir: Arc::clone(dir), owner: Arc::clone(owner), access, chain, current, durable_seq })
     }
 
@@ -83,21 +94,31 @@ impl Scan {
         loop {
             let Some((index, frames)) = &mut self.current else { return Ok(Step::Broken) };
             // A sealed segment ends where its successor's link says; what stands behind was cut off.
-            if let Some(successor) = self.chain.segments.get(*index + 1) {
-                if frames.at() == successor.link.previous_end {
-                    let joined = frames.last_crc() == successor.link.previous_crc
-                        && frames.next_seq() == successor.link.first_seq;
-                    if !joined {
-                        return Ok(Step::Broken);
-                    }
-                    *frames = Frames::begin(successor.clone());
-                    *index += 1;
-                    continue;
+            if let Some(successor) = self.chain.segments.get_mut(*index + 1) {
+                let link = successor.link;
+                if frames.at() != link.previous_end {
+                    return match frames.next()? {
+                        Some(header) if frames.at() <= link.previous_end => {
+                            self.durable_seq = self.durable_seq.max(header.durable_seq);
+                            Ok(Step::Frame(header))
+                        }
+                        _ => Ok(Step::Broken),
+                    };
                 }
-                return match frames.next()? {
-                    Some(header) if frames.at() <= successor.link.previous_end => Ok(Step::Frame(header)),
-                    _ => Ok(Step::Broken),
+                if frames.last_crc() != link.previous_crc || frames.next_seq() != link.first_seq {
+                    return Ok(Step::Broken);
+                }
+                let Some(linked) = successor.open(&self.dir, &self.owner, self.access)? else {
+                    return Ok(Step::Moved);
                 };
+                *frames = Frames::begin(linked);
+                *index += 1;
+                if self.access == Access::Read {
+                    // Behind us; a writer keeps it open to sync it.
+                    self.chain.segments.drain(..*index);
+                    *index = 0;
+                }
+                continue;
             }
             if let Some(header) = frames.next()? {
                 self.durable_seq = self.durable_seq.max(header.durable_seq);
@@ -111,7 +132,7 @@ impl Scan {
                 Successor::Joins(linked) => {
                     self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
                     self.chain.next_number = linked.segment.number + 1;
-                    self.chain.segments.push_back(linked);
+                    self.chain.segments.push_back(Joint::of(&linked));
                 }
                 Successor::Elsewhere => return Ok(Step::Moved),
                 Successor::None => return Ok(Step::Tail { blank }),
@@ -165,6 +186,17 @@ impl Scan {
         self.durable_seq
     }
 
+    /// Opens a segment by what the chain says of it, beside the scan.
+    pub(crate) fn open(&self, joint: &Joint) -> Result<Option<Arc<Segment>>> {
+        match &joint.segment {
+            Some(segment) => Ok(Some(Arc::clone(segment))),
+            None => match Segment::open(&self.dir, joint.number, &self.owner, self.access)? {
+                Some(Found::Linked(linked)) => Ok(Some(linked.segment)),
+                _ => Ok(None),
+            },
+        }
+    }
+
     pub(crate) fn chain(&self) -> &Chain {
         &self.chain
     }
@@ -176,8 +208,17 @@ impl Scan {
 
     /// The segments from the one that holds `seq` on, up to the current one.
     pub(crate) fn segments_from(&self, seq: Seq) -> Vec<Arc<Segment>> {
-        let from = self.chain.segments.iter().rposition(|linked| linked.link.first_seq <= seq).unwrap_or(0);
-        self.chain.segments.iter().skip(from).map(|linked| Arc::clone(&linked.segment)).collect()
+        self.joints_from(seq).filter_map(|joint| joint.segment.clone()).collect()
+    }
+
+    /// How many those are.
+    pub(crate) fn count_from(&self, seq: Seq) -> usize {
+        self.joints_from(seq).count()
+    }
+
+    fn joints_from(&self, seq: Seq) -> impl Iterator<Item = &Joint> {
+        let from = self.chain.segments.iter().rposition(|joint| joint.link.first_seq <= seq).unwrap_or(0);
+        self.chain.segments.iter().skip(from)
     }
 
     /// Opens the current segment anew at the same place, for a network file system shows other hosts' writes only then.
@@ -187,7 +228,7 @@ impl Scan {
         match Segment::open(&self.dir, frames.segment().number, &self.owner, self.access)? {
             Some(Found::Linked(linked)) => {
                 linked.segment.learn_from(frames.segment());
-                self.chain.segments[*index] = linked.clone();
+                self.chain.segments[*index] = Joint::of(&linked);
                 frames.reopened(linked);
                 Ok(true)
             }
@@ -207,7 +248,7 @@ impl Scan {
     pub(crate) fn rotated(&mut self, linked: Linked) {
         self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
         self.chain.next_number = linked.segment.number + 1;
-        self.chain.segments.push_back(linked.clone());
+        self.chain.segments.push_back(Joint::of(&linked));
         self.current = Some((self.chain.segments.len() - 1, Frames::begin(linked)));
     }
 

@@ -282,7 +282,7 @@ impl Reader {
             damage,
             rebuilt: OnceLock::new(),
         };
-        let since = trail.scan().chain().active().map_or(0, |active| active.segment.number);
+        let since = trail.scan().chain().active().map_or(0, |active| active.number);
         Ok(Reader { view, trail, since })
     }
 

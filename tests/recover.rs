@@ -4,6 +4,7 @@
 mod fixture;
 
 use std::fs;
+use std::process::Command;
 
 use fixture::{FRAMES_BEGIN, Fixture, flip, frames, names, overwrite, segment, segments, state};
 use tallyfold::{Cohort, Retain, Settings};
@@ -279,4 +280,42 @@ fn a_kept_reader_and_a_cursor_follow_across_a_cut_rotations_and_compactions() {
     assert_eq!(followed, 360);
     assert!(cohort.stats().unwrap().epoch > 1);
     assert!(cohort.cursor(1).unwrap_err().is_compacted());
+}
+
+#[test]
+fn a_journal_may_have_more_segments_than_a_process_may_have_files_open() {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 128 && exec \"$0\" --exact writes_and_reads_many_segments --nocapture"])
+        .arg(program)
+        .env("TALLYFOLD_TEST_SEGMENTS", "400")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("all there"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Not a test of its own: what the test above runs with few files.
+#[test]
+fn writes_and_reads_many_segments() {
+    let Ok(wanted) = std::env::var("TALLYFOLD_TEST_SEGMENTS") else { return };
+    let wanted: u64 = wanted.parse().unwrap();
+    let fixture = Fixture::in_memory();
+    let cohort = fixture.create("c", Settings::latest().segment_bytes(4096).retain(Retain::All));
+    // Every record fills a segment.
+    let pad = "x".repeat(2500);
+    for i in 1..=wanted {
+        assert_eq!(cohort.append("k", &pad).unwrap(), i);
+    }
+    assert!(segments(&cohort).len() as u64 >= wanted);
+    assert_eq!(cohort.cursor(1).unwrap().filter(|record| record.is_ok()).count() as u64, wanted);
+    assert_eq!(cohort.view().unwrap().seq(), wanted);
+    cohort.compact().unwrap();
+    assert_eq!(fixture.reopen("c").append("k", &1).unwrap(), wanted + 1);
+    assert!(!cohort.verify().unwrap().is_damaged());
+    println!("all there");
 }

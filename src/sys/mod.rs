@@ -55,7 +55,10 @@ pub(crate) struct FileSystem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Processes of this kernel only.
-    #[cfg_attr(any(not(target_os = "linux"), tallyfold_portable), allow(dead_code, reason = "nobody tells there"))]
+    #[cfg_attr(
+        any(not(target_os = "linux"), tallyfold_portable),
+        allow(dead_code, reason = "nobody tells there")
+    )]
     Local,
     /// Perhaps other hosts too, whose locks this kernel may not see.
     Network,
