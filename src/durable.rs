@@ -7,10 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::format::Body;
 use crate::home::Home;
-use crate::journal::Journal;
+use crate::journal::{Journal, durability_unknown};
 use crate::record::Seq;
 use crate::sys::PerProcess;
 
@@ -85,31 +85,17 @@ impl Writer {
         let synced = segments.iter().try_for_each(|segment| segment.sync());
         let mut journal = self.journal()?;
         let journal = journal.get()?;
-        // Somebody else's failure that our own sync may not have been told of, because we opened the file after it.
-        let failed = match synced {
-            Ok(()) if journal.is_poisoned()? => Some(None),
-            Ok(()) => None,
-            Err(e) => {
-                journal.poison(timeout);
-                Some(Some(e))
-            }
-        };
-        match failed {
-            None => {
-                journal.synced(written);
-                Ok(())
-            }
-            Some(reason) => {
-                let what = format!("written as seq {seq}, durability unknown: a sync has failed");
-                let error = match reason {
-                    Some(e) => e.become_kind(Kind::DurabilityUnknown, what),
-                    None => Error::new(Kind::DurabilityUnknown, what).at(self.home().dir.path()),
-                };
-                Err(error
-                    .at_seq(seq)
-                    .advise("check the disk; the next append moves the records to a new segment"))
-            }
+        if let Err(e) = synced {
+            journal.poison(timeout);
+            return Err(durability_unknown(seq, e));
         }
+        // A failure of somebody else's, of which our own sync was not told because we opened the file after it.
+        if journal.is_poisoned()? {
+            let mark = Error::corruption("another sync of this segment has failed").at(self.home.dir.path());
+            return Err(durability_unknown(seq, mark));
+        }
+        journal.synced(written);
+        Ok(())
     }
 
     /// Syncs what this process wrote, and puts it on disk that it is durable: without that, damage to the last durable batch

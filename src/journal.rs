@@ -192,7 +192,10 @@ impl Journal {
         }
         if self.home.reach == Reach::Network {
             // Another host sees what is on the server when the lock is free, and nothing else.
-            segment.sync()?;
+            if let Err(e) = segment.sync() {
+                self.mark_poisoned();
+                return Err(durability_unknown(header.next_seq() - 1, e));
+            }
             self.synced(header.next_seq() - 1);
         }
         Ok(Written { first: place.next_seq, last: header.next_seq() - 1 })
@@ -200,7 +203,7 @@ impl Journal {
 
     /// Seals the active segment and begins the spare. **Commit point: the write of the link.**
     fn rotate(&mut self, frame_len: u64) -> Result<Turn<()>> {
-        let Some(spare) = self.take_spare(frame_len) else { return Ok(Turn::Spare { frame_len }) };
+        let Some(spare) = self.take_spare(frame_len)? else { return Ok(Turn::Spare { frame_len }) };
         let place = self.scan.place();
         let link = self.link(self.epoch(), place);
         spare.write_link(&link)?;
@@ -311,9 +314,13 @@ impl Journal {
         if held.is_ok() {
             while let Ok(Step::Frame(_)) = self.scan.step() {}
         }
-        let dir = &self.home.dir;
-        let _ = dir.create(&names::poison(self.scan.place().segment));
-        let _ = dir.sync();
+        self.mark_poisoned();
+    }
+
+    fn mark_poisoned(&mut self) {
+        self.sync_failed = true;
+        let _ = self.home.dir.create(&names::poison(self.scan.place().segment));
+        let _ = self.home.dir.sync();
     }
 
     /// Ends the journal at `end` and goes on in a new segment and epoch. Nothing is shortened or overwritten: the link of the
@@ -323,7 +330,7 @@ impl Journal {
     /// the disk by another one: then the frames after the last durable seq are carried into the new segment, with their seqs,
     /// and the old one ends before them. Until this has succeeded nothing is appended.
     fn cut(&mut self, end: Place) -> Result<Turn<()>> {
-        let Some(spare) = self.take_spare(0) else { return Ok(Turn::Spare { frame_len: 0 }) };
+        let Some(spare) = self.take_spare(0)? else { return Ok(Turn::Spare { frame_len: 0 }) };
         let mut from = end;
         if self.is_poisoned()? {
             from = self.carry(&spare, end.next_seq).map_err(|e| {
@@ -337,10 +344,10 @@ impl Journal {
             })?;
         } else {
             for segment in self.unsynced() {
-                segment.sync().inspect_err(|_| {
-                    self.sync_failed = true;
-                    let _ = self.home.dir.create(&names::poison(end.segment));
-                })?;
+                if let Err(e) = segment.sync() {
+                    self.mark_poisoned();
+                    return Err(nothing_written(e));
+                }
             }
             self.durable_seq = self.durable_seq.max(end.next_seq - 1);
         }
@@ -393,18 +400,24 @@ impl Journal {
     }
 
     /// The spare, if it is the next segment and has room for a frame. Under the lock.
-    fn take_spare(&mut self, frame_len: u64) -> Option<Arc<Segment>> {
-        let spare = self.spare.take_if(|spare| spare.number == self.scan.chain().next_number)?;
-        if spare.has_room(FRAMES_BEGIN + frame_len) {
-            return Some(spare);
+    fn take_spare(&mut self, frame_len: u64) -> Result<Option<Arc<Segment>>> {
+        let next = self.scan.chain().next_number;
+        let Some(spare) = self.spare.take_if(|spare| spare.number == next) else { return Ok(None) };
+        // Looked up by name again: after a failed sync somebody may have removed the file that this handle leads to.
+        match Segment::open(&self.home.dir, next, &self.home.owner, Access::Write)? {
+            Some(Found::Spare(named)) if named.salt() == spare.salt() => {}
+            _ => return Ok(None),
         }
-        self.spare = Some(spare);
-        None
+        if !spare.has_room(FRAMES_BEGIN + frame_len) {
+            self.spare = Some(spare);
+            return Ok(None);
+        }
+        Ok(Some(spare))
     }
 
     /// Makes the next segment ready, outside the lock: reserved, its identity and its name on the medium. A link is only ever
     /// written into a segment that the same process has seen to be so, for whoever syncs that segment later syncs no name.
-    fn make_spare(&mut self, frame_len: u64, patience: Patience) -> Result<()> {
+    pub(crate) fn make_spare(&mut self, frame_len: u64, patience: Patience) -> Result<()> {
         let len = (FRAMES_BEGIN + frame_len).max(FIRST_RESERVE.min(self.home.settings.segment_bytes));
         let number = self.scan.chain().next_number;
         let dir = &self.home.dir;
@@ -469,6 +482,16 @@ impl Journal {
         self.spare = Some(spare);
         Ok(())
     }
+}
+
+/// A sync after the commit point has failed: the record is there, and must not be appended again.
+pub(crate) fn durability_unknown(seq: Seq, e: Error) -> Error {
+    e.become_kind(
+        Kind::DurabilityUnknown,
+        format!("written as seq {seq}, durability unknown: a sync has failed"),
+    )
+    .at_seq(seq)
+    .advise("check the disk; the next append moves the records to a new segment")
 }
 
 fn nothing_written(e: Error) -> Error {

@@ -88,6 +88,25 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
     assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3)]);
 }
 
+/// The story: a process has a spare ready, another one removes that file because a sync of it failed, and a third makes the
+/// next with the same number. A link written through the first one's handle would lead into a file without a name.
+#[test]
+fn a_spare_whose_file_was_replaced_meanwhile_is_not_begun() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log().segment_bytes(4096)).unwrap();
+    cohort.append("k", &1).unwrap();
+    {
+        let mut slot = cohort.writer().journal().unwrap();
+        let journal = slot.get().unwrap();
+        journal.make_spare(0, sys::Patience::of(Duration::from_secs(5))).unwrap();
+        cohort.home().dir.remove("00000002.journal").unwrap();
+    }
+    for i in 2..=60 {
+        assert_eq!(cohort.append("k", &i).unwrap(), i);
+    }
+    assert_eq!(values(&store.cohort("c").unwrap()).len(), 60);
+}
+
 #[test]
 fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
     let (_dir, store) = store();
@@ -171,6 +190,11 @@ fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_w
     assert_eq!(durable, 60, "nothing waits to be synced");
     assert_eq!(other.view().unwrap().seq(), 60);
     assert!(!one.verify().unwrap().is_damaged());
+    let active = names(&one).into_iter().rfind(|name| name.ends_with(".journal")).unwrap();
+    faults::fail_sync(&active, 0);
+    let error = other.append("k", &1).unwrap_err();
+    assert!(error.is_durability_unknown() && error.seq() == Some(61), "it is written: {error}");
+    assert_eq!(one.append("k", &2).unwrap(), 62);
 }
 
 #[test]
