@@ -212,3 +212,23 @@ fn keys_and_values_of_every_shape_survive_the_snapshot_to_the_letter() {
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["entries"], json!(keys.len()));
 }
+
+#[test]
+fn a_cohort_of_ten_records_takes_at_most_128_kib_before_and_after_a_compaction() {
+    use std::os::unix::fs::MetadataExt;
+    let fixture = Fixture::new();
+    let cohort = fixture.create("c", Settings::latest());
+    for compacted in [false, true] {
+        for i in 0..5 {
+            cohort.append(&format!("k{i}"), &json!({"loss": 0.123456, "acc": 0.98})).unwrap();
+        }
+        cohort.detach().unwrap();
+        if compacted {
+            cohort.compact().unwrap();
+        }
+        let blocks = |path: std::path::PathBuf| fs::metadata(path).unwrap().blocks() * 512;
+        let files: u64 = names(&cohort.path()).iter().map(|name| blocks(cohort.path().join(name))).sum();
+        let all = files + blocks(cohort.path());
+        assert!(all <= 128 << 10, "{all} bytes are allocated, compacted: {compacted}");
+    }
+}
