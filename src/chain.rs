@@ -23,8 +23,8 @@ pub(crate) enum Floor {
 }
 
 /// A segment of the journal by its link. A journal may have many more segments than a process may have files open, so it is
-/// opened when it is read, or stays open if it was written and is not known durable.
-#[derive(Debug)]
+/// open only while it is read or written.
+#[derive(Clone, Debug)]
 pub(crate) struct Joint {
     pub(crate) number: u64,
     pub(crate) link: Link,
@@ -47,6 +47,16 @@ impl Joint {
             }
         }
         Ok(self.segment.clone().map(|segment| Linked { segment, link: self.link }))
+    }
+
+    /// Syncs the segment, whoever wrote it; one that is retired was synced before. A failure that nobody has been told of yet
+    /// is told to a descriptor opened after it, too (errseq_t in the kernel's documentation); one that somebody has been told
+    /// of has left its mark.
+    pub(crate) fn sync(mut self, dir: &Dir, owner: &Owner) -> Result<()> {
+        match self.open(dir, owner, Access::Write)? {
+            Some(linked) => linked.segment.sync(),
+            None => Ok(()),
+        }
     }
 }
 

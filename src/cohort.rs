@@ -23,8 +23,6 @@ use crate::view::{Reader, View};
 
 /// How long a handle that is dropped waits for the lock to write its last word.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many segments may hold records that nobody has synced before a writer does.
-const MOST_UNSYNCED: usize = 64;
 /// How far behind the tail a reader may be for the rest to be read under the append lock, in bytes.
 const READ_UNDER_LOCK: u64 = 256 << 10;
 
@@ -240,8 +238,7 @@ impl Cohort {
                 self.with_reader(|reader| self.append_if_key(reader, &body, key, expected))?
             }
         };
-        // Every segment that is not known durable is an open file; and a bound on them bounds what a power cut may take.
-        if durable || self.writer().journal()?.get()?.unsynced_count() > MOST_UNSYNCED {
+        if durable {
             self.writer().sync(written.last, timeout)?;
         }
         Ok(written)
@@ -293,7 +290,8 @@ impl Cohort {
         result
     }
 
-    /// The state now: it holds every record acknowledged on this host before the call. Takes no lock and changes nothing.
+    /// The state now: it holds every record acknowledged on this host before the call. Takes no lock that a
+    /// writer waits for, and changes nothing.
     ///
     /// # Errors
     /// `is_corruption` if the journal is damaged; [`view_until_damage`](Cohort::view_until_damage) shows what is before.

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::chain::Joint;
 use crate::error::{Error, Result};
 use crate::format::Body;
 use crate::home::Home;
@@ -18,6 +19,9 @@ use crate::sys::PerProcess;
 pub(crate) struct Writer {
     home: Arc<Home>,
     slot: PerProcess<Mutex<Option<Journal>>>,
+    /// Held by the thread that syncs. The threads share descriptors, and the kernel tells a failure to one caller of each: the
+    /// others must not ask before that one has left the mark. And what they wait for is mostly done when their turn comes.
+    syncing: PerProcess<Mutex<()>>,
 }
 
 /// The journal of this process, while nobody else in it uses it.
@@ -28,7 +32,7 @@ pub(crate) struct JournalSlot<'a> {
 
 impl Writer {
     pub(crate) fn new(home: Arc<Home>) -> Writer {
-        Writer { home, slot: PerProcess::new() }
+        Writer { home, slot: PerProcess::new(), syncing: PerProcess::new() }
     }
 
     /// Whether this process has used it.
@@ -74,6 +78,7 @@ impl Writer {
     /// # Errors
     /// `is_durability_unknown`: written as `seq`, and a sync has failed.
     pub(crate) fn sync(&self, seq: Seq, timeout: Duration) -> Result<()> {
+        let _turn = self.syncing.get(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner);
         let (segments, written) = {
             let mut journal = self.journal()?;
             let journal = journal.get()?;
@@ -82,7 +87,7 @@ impl Writer {
             }
             (journal.unsynced(), journal.next_seq() - 1)
         };
-        let synced = segments.iter().try_for_each(|segment| segment.sync());
+        let synced = self.sync_all(segments);
         let mut journal = self.journal()?;
         let journal = journal.get()?;
         if let Err(e) = synced {
@@ -96,6 +101,10 @@ impl Writer {
         }
         journal.synced(written);
         Ok(())
+    }
+
+    fn sync_all(&self, segments: Vec<Joint>) -> Result<()> {
+        segments.into_iter().try_for_each(|segment| segment.sync(&self.home.dir, &self.home.owner))
     }
 
     /// Syncs what this process wrote, and puts it on disk that it is durable: without that, damage to the last durable batch
@@ -119,11 +128,9 @@ impl Writer {
                 Vec::new()
             }
         };
-        for segment in last_word {
-            if let Err(e) = segment.sync() {
-                self.journal()?.get()?.poison(timeout);
-                return Err(e);
-            }
+        if let Err(e) = self.sync_all(last_word) {
+            self.journal()?.get()?.poison(timeout);
+            return Err(durability_unknown(wrote, e));
         }
         self.journal()?.get()?.detached();
         Ok(())

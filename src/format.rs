@@ -54,7 +54,7 @@ const CONFIG: Configuration<LittleEndian, Fixint, bincode::config::Limit<DECODE_
 pub(crate) struct Identity {
     pub(crate) number: u64,
     pub(crate) store: [u8; 16],
-    /// Seeds every CRC behind this block, so that bytes of another segment never validate here.
+    /// Seeds the CRC of the link and of every frame's header, so that bytes of another segment never validate here.
     pub(crate) salt: u32,
     pub(crate) cohort: String,
     /// Unknown compatible features: read only.

@@ -7,13 +7,14 @@
 //! 4. The header is finished and the frame written at the tail. **Commit point: the frame is whole.**
 //! 5. The lock is released. If durable was asked for, the segment is synced (`durable.rs`).
 //!
-//! Whatever allocates or syncs happens between two turns under the lock: a turn that lacks space or a spare segment gives the
-//! lock back, has it made ready, and begins again. Only a cut syncs under the lock, for nothing may follow it before.
+//! What an append needs allocated or synced is made ready between two turns under the lock: a turn that lacks space or a spare
+//! segment gives the lock back, has it made, and begins again. Only a cut allocates and syncs under the lock, for nothing may
+//! follow before it is on the medium; and a network file system, where the lock's release is what publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::Floor;
+use crate::chain::{Floor, Joint};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Body, FRAMES_BEGIN, Header, Link};
 use crate::home::Home;
@@ -147,13 +148,8 @@ impl Journal {
     }
 
     /// The segments that hold records not known to be durable.
-    pub(crate) fn unsynced(&self) -> Vec<Arc<Segment>> {
+    pub(crate) fn unsynced(&self) -> Vec<Joint> {
         self.scan.segments_from(self.durable_seq + 1)
-    }
-
-    /// How many those are.
-    pub(crate) fn unsynced_count(&self) -> usize {
-        self.scan.count_from(self.durable_seq + 1)
     }
 
     /// Appends a body. `admit` is asked under the lock, with the journal at its tail, whether it may.
@@ -308,13 +304,13 @@ impl Journal {
     /// Leaves the mark of a failed sync where every writer looks before it writes: at the active segment. Best effort in all
     /// its parts, for the disk is failing; this process remembers in any case.
     pub(crate) fn poison(&mut self, timeout: Duration) {
-        self.sync_failed = true;
-        let lock = Arc::clone(&self.lock);
-        let held = lock.exclusive(Patience::of(timeout));
-        if held.is_ok() {
-            while let Ok(Step::Frame(_)) = self.scan.step() {}
-        }
+        // At once where this process believes the tail to be, and again where it is: meanwhile it may have moved on.
         self.mark_poisoned();
+        let lock = Arc::clone(&self.lock);
+        if let Ok(_held) = lock.exclusive(Patience::of(timeout)) {
+            while let Ok(Step::Frame(_)) = self.scan.step() {}
+            self.mark_poisoned();
+        }
     }
 
     fn mark_poisoned(&mut self) {
@@ -344,7 +340,7 @@ impl Journal {
             })?;
         } else {
             for segment in self.unsynced() {
-                if let Err(e) = segment.sync() {
+                if let Err(e) = segment.sync(&self.home.dir, &self.home.owner) {
                     self.mark_poisoned();
                     return Err(nothing_written(e));
                 }

@@ -13,11 +13,11 @@
 //! let store = Store::open(path)?;
 //! let runs = store.create("TRAINING", Settings::latest())?;
 //!
-//! let seq = runs.append("run-1", &json!({"loss": 0.31, "acc": 0.98}))?;
+//! let seq = runs.append("run-1", &json!({"acc": 0.98, "loss": 0.31}))?;
 //! assert_eq!(seq, 1);
 //!
 //! let view = runs.view()?;
-//! assert_eq!(view.get("run-1")?.unwrap().json(), r#"{"loss":0.31,"acc":0.98}"#);
+//! assert_eq!(view.get("run-1")?.unwrap().json(), r#"{"acc":0.98,"loss":0.31}"#);
 //!
 //! runs.compact()?;
 //! # Ok(())

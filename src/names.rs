@@ -31,7 +31,7 @@ pub(crate) const MAX_COHORT_NAME: usize = 128;
 /// The longest encoded name: file systems take 255 bytes, and something may have to be put around it.
 const MAX_ENCODED: usize = 240;
 
-/// What a temporary file will become. A compactor removes what an earlier one left, by purpose.
+/// What a temporary file will become. A compactor removes what dead processes left in its cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Segment,

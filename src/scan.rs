@@ -113,10 +113,10 @@ impl Scan {
                 };
                 *frames = Frames::begin(linked);
                 *index += 1;
-                if self.access == Access::Read {
-                    // Behind us; a writer keeps it open to sync it.
-                    self.chain.segments.drain(..*index);
-                    *index = 0;
+                // Behind us: closed. Readers have no use for its link either; writers may have to sync it.
+                match self.access {
+                    Access::Read => drop(self.chain.segments.drain(..std::mem::take(index))),
+                    Access::Write => self.chain.segments[*index - 1].segment = None,
                 }
                 continue;
             }
@@ -206,19 +206,10 @@ impl Scan {
         self.current.as_ref().map(|(_, frames)| frames.linked())
     }
 
-    /// The segments from the one that holds `seq` on, up to the current one.
-    pub(crate) fn segments_from(&self, seq: Seq) -> Vec<Arc<Segment>> {
-        self.joints_from(seq).filter_map(|joint| joint.segment.clone()).collect()
-    }
-
-    /// How many those are.
-    pub(crate) fn count_from(&self, seq: Seq) -> usize {
-        self.joints_from(seq).count()
-    }
-
-    fn joints_from(&self, seq: Seq) -> impl Iterator<Item = &Joint> {
+    /// The segments from the one that holds `seq` on, up to the current one. Those left behind are not open.
+    pub(crate) fn segments_from(&self, seq: Seq) -> Vec<Joint> {
         let from = self.chain.segments.iter().rposition(|joint| joint.link.first_seq <= seq).unwrap_or(0);
-        self.chain.segments.iter().skip(from)
+        self.chain.segments.iter().skip(from).cloned().collect()
     }
 
     /// Opens the current segment anew at the same place, for a network file system shows other hosts' writes only then.
@@ -248,6 +239,9 @@ impl Scan {
     pub(crate) fn rotated(&mut self, linked: Linked) {
         self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
         self.chain.next_number = linked.segment.number + 1;
+        if let Some(behind) = self.chain.segments.back_mut() {
+            behind.segment = None;
+        }
         self.chain.segments.push_back(Joint::of(&linked));
         self.current = Some((self.chain.segments.len() - 1, Frames::begin(linked)));
     }

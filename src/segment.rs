@@ -200,10 +200,15 @@ impl Segment {
     /// Writes all of `bytes`, or leaves zeros where some of them stood: a caller whose write failed finds the segment as it
     /// was. Should even that fail, the rest is a torn tail and the next writer cuts it off.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_at(bytes, offset).map_err(|ShortWrite { written, error }| {
+        self.file.write_at(bytes, offset).or_else(|ShortWrite { written, error }| {
+            // If what is missing is zeros, and zeros stand there, the whole is there, and readers may have seen it.
+            let end = offset + bytes.len() as u64;
+            if format::is_blank(&bytes[written..]) && self.file.len().is_ok_and(|len| len >= end) {
+                return Ok(());
+            }
             let zeros = vec![0; written];
             let _ = self.file.write_at(&zeros, offset);
-            error.in_segment(self.number)
+            Err(error.in_segment(self.number))
         })
     }
 

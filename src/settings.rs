@@ -59,7 +59,8 @@ pub struct Settings {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
-    tallyfold: Option<u32>,
+    #[serde(rename = "tallyfold")]
+    _version: Option<serde::de::IgnoredAny>,
     fold: fold::Given,
     retain: Option<serde_json::Value>,
     segment_bytes: Option<u64>,
@@ -110,12 +111,18 @@ impl Settings {
     /// # Errors
     /// `is_invalid` names the field that is unknown or has a wrong value; `is_unsupported` the one this version cannot do.
     pub fn from_json(json: &str) -> Result<Settings> {
-        let given: Given = serde_json::from_str(json)
-            .map_err(|e| Error::invalid(format!("the settings cannot be taken: {e}")))?;
-        if given.tallyfold.is_some_and(|version| version > DOCUMENT_VERSION) {
+        #[derive(Deserialize)]
+        struct Version {
+            tallyfold: Option<u32>,
+        }
+        let cannot = |e| Error::invalid(format!("the settings cannot be taken: {e}"));
+        // Before the fields: a newer version may have more of them.
+        let version: Version = serde_json::from_str(json).map_err(cannot)?;
+        if version.tallyfold.is_some_and(|version| version > DOCUMENT_VERSION) {
             return Err(Error::new(Kind::Unsupported, "the settings were written by a newer version")
                 .advise("use that version of tallyfold"));
         }
+        let given: Given = serde_json::from_str(json).map_err(cannot)?;
         for (name, given) in [
             ("sync_interval_ms", given.sync_interval_ms.is_some()),
             ("compact_bytes", given.compact_bytes.is_some()),
@@ -279,7 +286,7 @@ mod tests {
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
             (r#"{"fold":{"kind":"latest"},"segment_bytes":1}"#, Kind::Invalid, "`segment_bytes` is 1"),
             (r#"{"fold":{"kind":"latest"},"lock_timeout_s":-1}"#, Kind::Invalid, "`lock_timeout_s` is -1"),
-            (r#"{"tallyfold":2,"fold":{"kind":"latest"}}"#, Kind::Unsupported, "newer version"),
+            (r#"{"tallyfold":2,"fold":{"kind":"latest"},"colour":1}"#, Kind::Unsupported, "newer version"),
         ] {
             let error = Settings::from_json(json).unwrap_err();
             assert_eq!(error.kind(), kind, "{json}: {error}");

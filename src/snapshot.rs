@@ -4,7 +4,7 @@
 //! {"tallyfold":1,"cohort":"TRAINING","fold":{"kind":"latest"},"epoch":1,"seq":1234,"state":{
 //! "run-1:TRAINING":{"seq":12,"value":{…}},
 //! "run-2:TRAINING":{"seq":1234,"nonfinite":true,"value":{…}}
-//! },"entries":2,"blocks":[["run-1:TRAINING",87,"a1b2c3d4"]],"crc32":"deadbeef"}
+//! },"entries":2,"blocks":[["run-1:TRAINING",91,"a1b2c3d4"]],"crc32":"deadbeef"}
 //! ```
 //!
 //! One entry a line, sorted by the bytes of the decoded keys. A block is about 64 KiB of lines. Nothing in the file depends on

@@ -171,6 +171,19 @@ fn what_a_writer_wrote_of_a_frame_before_it_died_is_cut_off_by_one_who_was_there
 }
 
 #[test]
+fn a_whole_frame_of_another_seq_at_the_tail_is_no_frame() {
+    let fixture = Fixture::new();
+    let cohort = abandoned(&fixture, Settings::log(), 3);
+    let path = segment(&cohort, 1);
+    let (all, tail) = frames(&path);
+    let first = fs::read(&path).unwrap()[all[0].0 as usize..all[1].0 as usize].to_vec();
+    overwrite(&path, tail, &first);
+    assert_eq!(values(&cohort).len(), 3, "its CRC is right, and it is the first record again");
+    assert_eq!(cohort.append("k", &1004).unwrap(), 4);
+    assert_eq!(values(&fixture.reopen("c")), [(1, 1001), (2, 1002), (3, 1003), (4, 1004)]);
+}
+
+#[test]
 fn a_whole_frame_that_nobody_acknowledged_is_adopted() {
     let (one, other) = (Fixture::new(), Fixture::new());
     let cohort = abandoned(&one, Settings::log(), 3);
@@ -314,8 +327,12 @@ fn writes_and_reads_many_segments() {
     assert!(segments(&cohort).len() as u64 >= wanted);
     assert_eq!(cohort.cursor(1).unwrap().filter(|record| record.is_ok()).count() as u64, wanted);
     assert_eq!(cohort.view().unwrap().seq(), wanted);
-    cohort.compact().unwrap();
-    assert_eq!(fixture.reopen("c").append("k", &1).unwrap(), wanted + 1);
+    assert_eq!(
+        fixture.reopen("c").append("k", &1).unwrap(),
+        wanted + 1,
+        "a writer that finds them all unfolded"
+    );
+    fixture.reopen("c").compact().unwrap();
     assert!(!cohort.verify().unwrap().is_damaged());
     println!("all there");
 }

@@ -162,8 +162,6 @@ fn compact(cohorts: [&Cohort; 2], done: &Receiver<()>) -> Result<String, Failure
                 Ok(Compaction::Sealed { .. }) => seals += 1,
                 Ok(Compaction::Folded { .. }) => snapshots += 1,
                 Ok(_) => {}
-                // What the killed process had half written was cut off meanwhile. The next round folds it all.
-                Err(e) if e.is_conflict() => {}
                 Err(e) => return Err(e.into()),
             }
         }
