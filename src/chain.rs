@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Link;
 use crate::names;
 use crate::record::Seq;
@@ -52,10 +52,16 @@ impl Joint {
     /// Syncs the segment, whoever wrote it; one that is retired was synced before. A failure that nobody has been told of yet
     /// is told to a descriptor opened after it, too (errseq_t in the kernel's documentation); one that somebody has been told
     /// of has left its mark.
-    pub(crate) fn sync(mut self, dir: &Dir, owner: &Owner) -> Result<()> {
-        match self.open(dir, owner, Access::Write)? {
-            Some(linked) => linked.segment.sync(),
+    pub(crate) fn sync(self, dir: &Dir, owner: &Owner) -> Result<()> {
+        if let Some(segment) = self.segment {
+            return segment.sync();
+        }
+        match Segment::open(dir, self.number, owner, Access::Write)? {
             None => Ok(()),
+            Some(Found::Linked(linked)) if linked.link == self.link => linked.segment.sync(),
+            Some(_) => Err(Error::corruption("a segment that was written is not the same any more")
+                .at(&dir.path().join(names::segment(self.number)))
+                .in_segment(self.number)),
         }
     }
 }

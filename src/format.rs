@@ -75,6 +75,8 @@ pub(crate) struct Link {
     /// The highest seq known durable when this was written.
     pub(crate) durable_seq: u64,
     pub(crate) time_us: i64,
+    /// The boot of the system in which this was written; zeros: not known.
+    pub(crate) boot: [u8; 16],
 }
 
 /// The fixed part of a frame.
@@ -149,16 +151,16 @@ impl Link {
     pub(crate) fn encode(&self, salt: u32) -> [u8; BLOCK] {
         let mut out = Vec::with_capacity(BLOCK);
         put(&mut out, (LINK_MAGIC, self.epoch, self.first_seq, self.previous, self.previous_end));
-        put(&mut out, (self.previous_crc, 0u32, self.durable_seq, self.time_us));
+        put(&mut out, (self.previous_crc, 0u32, self.durable_seq, self.time_us, self.boot));
         block(out, salt)
     }
 
     pub(crate) fn decode(bytes: &[u8], salt: u32) -> Result<Link, BadBlock> {
         let bytes = checked_block(bytes, salt, LINK_MAGIC)?;
-        type Fields = ([u8; 8], u64, u64, u64, u64, u32, u32, u64, i64);
-        let ((_, epoch, first_seq, previous, previous_end, previous_crc, _, durable_seq, time_us), _) =
+        type Fields = ([u8; 8], u64, u64, u64, u64, u32, u32, u64, i64, [u8; 16]);
+        let ((_, epoch, first_seq, previous, previous_end, previous_crc, _, durable_seq, time_us, boot), _) =
             get::<Fields>(bytes).ok_or(BadBlock::Damaged("the link is cut short"))?;
-        Ok(Link { epoch, first_seq, previous, previous_end, previous_crc, durable_seq, time_us })
+        Ok(Link { epoch, first_seq, previous, previous_end, previous_crc, durable_seq, time_us, boot })
     }
 
     /// The block's own CRC: what a successor names when no frame stands in this segment.
@@ -444,6 +446,7 @@ mod tests {
             previous_crc: 0,
             durable_seq: 0,
             time_us: 9,
+            boot: [3; 16],
         };
         for bit in 0..BLOCK * 8 {
             let (mut a, mut b) = (identity.encode(), link.encode(5));

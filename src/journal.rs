@@ -276,7 +276,7 @@ impl Journal {
         self.synced(self.scan.durable_seq().max(settled));
         match end {
             Some(end) => self.cut(end),
-            None if self.is_poisoned()? => self.cut(self.scan.place()),
+            None if self.is_poisoned()? || self.is_of_another_boot() => self.cut(self.scan.place()),
             None => Ok(Turn::Done(())),
         }
     }
@@ -294,6 +294,15 @@ impl Journal {
         };
         self.attached = blank && place.next_seq > self.home.watermark()?;
         Ok(self.attached)
+    }
+
+    /// Whether the system has been started anew since the active segment was begun. A power cut may have taken the last frames
+    /// without leaving a trace, and readers may have seen them: what follows must not have the same (epoch, seq). On a network
+    /// every host has a boot of its own, and nothing is visible there before it is synced.
+    fn is_of_another_boot(&self) -> bool {
+        const UNKNOWN: [u8; 16] = [0; 16];
+        let (then, now) = (self.scan.linked().map_or(UNKNOWN, |active| active.link.boot), sys::boot_id());
+        self.home.reach != Reach::Network && then != now && then != UNKNOWN && now != UNKNOWN
     }
 
     /// Whether a sync of the active segment has failed, here or anywhere.
@@ -392,6 +401,7 @@ impl Journal {
             previous_crc: place.last_crc,
             durable_seq: self.durable_seq,
             time_us: sys::wall_clock_us(),
+            boot: sys::boot_id(),
         }
     }
 

@@ -240,6 +240,7 @@ impl Store {
             previous_crc: 0,
             durable_seq: 0,
             time_us: sys::wall_clock_us(),
+            boot: sys::boot_id(),
         };
         first.write_link(&link)?;
         first.sync()?;

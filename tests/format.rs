@@ -193,7 +193,8 @@ fn what_this_version_writes_is_the_specified_bytes() {
     expected[48..52].copy_from_slice(&salt.to_le_bytes());
     assert_eq!(bytes[..512], sealed_block(expected, 0));
     let mut expected = link(1, 1, 0, 0, 0, 0)[..508].to_vec();
-    expected[56..64].copy_from_slice(&bytes[512 + 56..512 + 64]);
+    // The time and the boot.
+    expected[56..80].copy_from_slice(&bytes[512 + 56..512 + 80]);
     assert_eq!(bytes[512..1024], sealed_block(expected, salt));
     let mut expected = first_frame();
     expected[24..32].copy_from_slice(time);

@@ -4,6 +4,9 @@
 //! `*_unknown`, which need nothing but std and fs4. `--cfg tallyfold_portable` builds the portable ones anywhere.
 #![allow(clippy::disallowed_methods, reason = "this is the door that the list points to")]
 
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
+mod boot;
 #[cfg_attr(all(unix, not(tallyfold_portable)), path = "dir_unix.rs")]
 #[cfg_attr(not(all(unix, not(tallyfold_portable))), path = "dir_portable.rs")]
 mod dir;
@@ -27,6 +30,7 @@ mod signal;
 #[cfg(all(test, unix))]
 mod testing;
 
+pub(crate) use boot::boot_id;
 pub(crate) use dir::Dir;
 #[cfg(test)]
 pub(crate) use file::faults;
