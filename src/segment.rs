@@ -248,10 +248,12 @@ impl Segment {
             if read < HEADER {
                 break;
             }
+            // The file may have grown under a reader's eyes since its length was asked for.
+            let end = len.max(at + read as u64);
             let mut i = 0;
             while i + HEADER <= read {
                 let place = at + i as u64;
-                if let Some(header) = Header::decode(&chunk[i..], self.salt(), len - place)
+                if let Some(header) = Header::decode(&chunk[i..], self.salt(), end - place)
                     && header.first_seq > expected
                     && header.durable_seq < header.first_seq
                     && header.durable_seq > highest
