@@ -251,7 +251,7 @@ impl Cohort {
             let mut too_far = false;
             let appended = self.writer().journal()?.get()?.append(body, self.timeout(), |journal| {
                 let (place, (segment, offset)) = (journal.place(), reader.position());
-                too_far = segment != place.segment || place.offset - offset > READ_UNDER_LOCK;
+                too_far = segment != place.segment || place.offset.saturating_sub(offset) > READ_UNDER_LOCK;
                 if too_far {
                     return Err(conflict("the cohort", 0, journal.next_seq() - 1));
                 }

@@ -160,6 +160,9 @@ impl Link {
         type Fields = ([u8; 8], u64, u64, u64, u64, u32, u32, u64, i64, [u8; 16]);
         let ((_, epoch, first_seq, previous, previous_end, previous_crc, _, durable_seq, time_us, boot), _) =
             get::<Fields>(bytes).ok_or(BadBlock::Damaged("the link is cut short"))?;
+        if first_seq == 0 {
+            return Err(BadBlock::Damaged("the link begins with seq 0"));
+        }
         Ok(Link { epoch, first_seq, previous, previous_end, previous_crc, durable_seq, time_us, boot })
     }
 
