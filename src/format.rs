@@ -148,6 +148,20 @@ impl Identity {
 }
 
 impl Link {
+    /// The link of a cohort's first segment.
+    pub(crate) fn first(time_us: i64, boot: [u8; 16]) -> Link {
+        Link {
+            epoch: 1,
+            first_seq: 1,
+            previous: 0,
+            previous_end: 0,
+            previous_crc: 0,
+            durable_seq: 0,
+            time_us,
+            boot,
+        }
+    }
+
     pub(crate) fn encode(&self, salt: u32) -> [u8; BLOCK] {
         let mut out = Vec::with_capacity(BLOCK);
         put(&mut out, (LINK_MAGIC, self.epoch, self.first_seq, self.previous, self.previous_end));
@@ -441,16 +455,7 @@ mod tests {
             assert!(!accepted, "bit {bit}");
         }
         let identity = Identity { number: 1, store: [7; 16], salt: 5, cohort: "c".into(), read_only: false };
-        let link = Link {
-            epoch: 1,
-            first_seq: 1,
-            previous: 0,
-            previous_end: 0,
-            previous_crc: 0,
-            durable_seq: 0,
-            time_us: 9,
-            boot: [3; 16],
-        };
+        let link = Link::first(9, [3; 16]);
         for bit in 0..BLOCK * 8 {
             let (mut a, mut b) = (identity.encode(), link.encode(5));
             a[bit / 8] ^= 1 << (bit % 8);

@@ -232,17 +232,7 @@ impl Store {
         let identity = Owner { store: self.id, cohort: name.to_string() }.identity(1);
         let first =
             Segment::make(dir, &names::segment(1), identity, FIRST_RESERVE.min(settings.segment_bytes))?;
-        let link = Link {
-            epoch: 1,
-            first_seq: 1,
-            previous: 0,
-            previous_end: 0,
-            previous_crc: 0,
-            durable_seq: 0,
-            time_us: sys::wall_clock_us(),
-            boot: sys::boot_id(),
-        };
-        first.write_link(&link)?;
+        first.write_link(&Link::first(sys::wall_clock_us(), sys::boot_id()))?;
         first.sync()?;
         dir.sync()
     }
