@@ -242,15 +242,7 @@ impl Store {
         for name in self.dir.names()?.iter().filter(|name| names::is_new_cohort(name)) {
             let Ok(dir) = self.dir.sub(name) else { continue };
             match dir.open_write(names::LOCK) {
-                Ok(file) => {
-                    let lock = LockFile::new(file);
-                    // Its maker renames it while it holds the lock: if it has its first name still, it is nobody's cohort.
-                    if let Some(_held) = lock.try_exclusive()?
-                        && self.dir.exists(name)?
-                    {
-                        remove_with_content(&self.dir, &dir, name)?;
-                    }
-                }
+                Ok(file) => self.remove_if_abandoned(name, &dir, &LockFile::new(file))?,
                 // It died before, or has only just begun: then it begins anew.
                 Err(e) if e.is_not_found() => {
                     let _ = self.dir.remove_directory(name);
@@ -259,6 +251,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Its maker renames it while it holds the lock: so if the lock can be had and it has its first name still, it is nobody's.
+    fn remove_if_abandoned(&self, name: &str, dir: &Dir, lock: &LockFile) -> Result<()> {
+        match lock.try_exclusive()? {
+            Some(_held) if self.dir.exists(name)? => remove_with_content(&self.dir, dir, name),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -295,4 +295,23 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
     let number = u128::from_str_radix(&hex, 16).ok()?;
     (hex.len() == 32 && text.len() == 36).then(|| number.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: a cleaner opened the directory while its maker was at work; when the cleaner got the lock, the directory was a
+    /// cohort with records in it, and the cleaner's descriptors led there.
+    #[test]
+    fn a_cohort_that_was_finished_while_a_cleaner_looked_at_it_is_not_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let store = Store::open(temporary.path().join("store")).unwrap();
+        let cohort = store.create("c", Settings::log()).unwrap();
+        cohort.append("k", &1).unwrap();
+        let dir = store.dir.sub("c").unwrap();
+        let lock = LockFile::new(dir.open_write(names::LOCK).unwrap());
+        store.remove_if_abandoned(&names::new_cohort(7), &dir, &lock).unwrap();
+        assert_eq!(store.cohort("c").unwrap().append("k", &2).unwrap(), 2);
+    }
 }
