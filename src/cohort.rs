@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fold::{Entry, Fold};
 use crate::format::Body;
 use crate::home::Home;
-use crate::journal::{Turn, Written};
+use crate::journal::Turn;
 use crate::record::{Batch, Seq};
 use crate::settings::Settings;
 use crate::stats::{self, Stats};
@@ -123,7 +123,7 @@ impl Cohort {
     fn put<T: Serialize + ?Sized>(&self, key: &str, value: &T, durable: bool) -> Result<Seq> {
         let mut batch = Batch::new();
         batch.put(key, value)?;
-        self.write(batch, durable, None).map(|written| written.last)
+        self.write(batch, durable, None)
     }
 
     /// Appends a delete of a key. The key need not exist.
@@ -143,7 +143,7 @@ impl Cohort {
     /// As [`append`](Cohort::append); `is_invalid` also for an empty batch and one beyond `max_body_bytes`.
     pub fn append_batch(&self, batch: Batch) -> Result<Seq> {
         let durable = self.settings().durable;
-        self.write(batch, durable, None).map(|written| written.last)
+        self.write(batch, durable, None)
     }
 
     /// As [`append_batch`](Cohort::append_batch), and synced.
@@ -151,7 +151,7 @@ impl Cohort {
     /// # Errors
     /// As [`append_batch`](Cohort::append_batch).
     pub fn append_batch_durable(&self, batch: Batch) -> Result<Seq> {
-        self.write(batch, true, None).map(|written| written.last)
+        self.write(batch, true, None)
     }
 
     /// Appends a batch if what is expected still holds; checked and appended under one lock.
@@ -161,7 +161,7 @@ impl Cohort {
     /// [`append_batch`](Cohort::append_batch).
     pub fn append_if(&self, expect: Expect<'_>, batch: Batch) -> Result<Seq> {
         let durable = self.settings().durable;
-        self.write(batch, durable, Some(expect)).map(|written| written.last)
+        self.write(batch, durable, Some(expect))
     }
 
     /// Reads the entry of a key, lets `f` make a new value of it (`None`: leave it as it is), and appends that if the entry has
@@ -200,12 +200,12 @@ impl Cohort {
             let expect = Expect::Key(key, old.map_or(0, |entry| entry.seq()));
             match self.write(batch, self.settings().durable, Some(expect)) {
                 Err(e) if e.is_conflict() => {}
-                other => return other.map(|written| Some(written.last)),
+                other => return other.map(Some),
             }
         }
     }
 
-    fn write(&self, batch: Batch, durable: bool, expect: Option<Expect<'_>>) -> Result<Written> {
+    fn write(&self, batch: Batch, durable: bool, expect: Option<Expect<'_>>) -> Result<Seq> {
         let settings = self.settings();
         settings.fold.check(&batch)?;
         if batch.is_empty() {
@@ -221,7 +221,7 @@ impl Cohort {
         }
         let body = batch.into_body();
         let timeout = self.timeout();
-        let written = match expect {
+        let last = match expect {
             None => self.writer().journal()?.get()?.append(&body, timeout, |_| Ok(()))?,
             Some(Expect::Head(expected)) => {
                 self.writer().journal()?.get()?.append(&body, timeout, |journal| {
@@ -239,13 +239,13 @@ impl Cohort {
             }
         };
         if durable {
-            self.writer().sync(written.last, timeout)?;
+            self.writer().sync(last, timeout)?;
         }
-        Ok(written)
+        Ok(last)
     }
 
     /// Catches up outside the lock, and checks only a bounded rest inside.
-    fn append_if_key(&self, reader: &mut Reader, body: &Body, key: &str, expected: Seq) -> Result<Written> {
+    fn append_if_key(&self, reader: &mut Reader, body: &Body, key: &str, expected: Seq) -> Result<Seq> {
         loop {
             reader.refresh()?;
             let mut too_far = false;

@@ -74,13 +74,6 @@ impl<T> Turn<T> {
     }
 }
 
-/// What an append has written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) first: Seq,
-    pub(crate) last: Seq,
-}
-
 /// A segment that has just been sealed, and where its frames end.
 pub(crate) struct Sealed {
     pub(crate) segment: Arc<Segment>,
@@ -152,13 +145,13 @@ impl Journal {
         self.scan.segments_from(self.durable_seq + 1)
     }
 
-    /// Appends a body. `admit` is asked under the lock, with the journal at its tail, whether it may.
+    /// Appends a body and returns its last seq. `admit` is asked under the lock, with the journal at its tail, whether it may.
     pub(crate) fn append(
         &mut self,
         body: &Body,
         timeout: Duration,
         mut admit: impl FnMut(&Journal) -> Result<()>,
-    ) -> Result<Written> {
+    ) -> Result<Seq> {
         let len = format::frame_len(body.bytes.len());
         self.under_lock(timeout, |journal| {
             admit(journal)?;
@@ -177,7 +170,7 @@ impl Journal {
     }
 
     /// Step 4 of an append.
-    fn write(&mut self, segment: &Arc<Segment>, body: &Body) -> Result<Written> {
+    fn write(&mut self, segment: &Arc<Segment>, body: &Body) -> Result<Seq> {
         let place = self.scan.place();
         let header = Header::new(body, place.next_seq, self.durable_seq, sys::wall_clock_us());
         let (frame, crc) = body.frame(&header, segment.salt());
@@ -194,7 +187,7 @@ impl Journal {
             }
             self.synced(header.next_seq() - 1);
         }
-        Ok(Written { first: place.next_seq, last: header.next_seq() - 1 })
+        Ok(header.next_seq() - 1)
     }
 
     /// Seals the active segment and begins the spare. **Commit point: the write of the link.**
