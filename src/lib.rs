@@ -54,6 +54,7 @@ mod durable;
 mod error;
 mod fold;
 mod format;
+mod frames;
 mod home;
 mod journal;
 mod names;

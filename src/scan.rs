@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::chain::{Chain, Floor, Joint, Missing};
 use crate::error::Result;
 use crate::format::Header;
+use crate::frames::Frames;
 use crate::names;
 use crate::record::Seq;
-use crate::segment::{Access, Found, Frames, Linked, Owner, Segment};
+use crate::segment::{Access, Found, Linked, Owner, Segment};
 use crate::sys::Dir;
 
 /// See the module.
