@@ -1,11 +1,17 @@
 //! The frames of one segment, in order, each checked.
+//!
+//! They are decoded where they lie: in a window onto the segment, which is read, or mapped where that is allowed. What is being
+//! written may be looked at with reads only. What is *settled*, whole and never to change, may be mapped, and then nothing is
+//! copied.
 
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::{self, FRAMES_BEGIN, HEADER, Header};
 use crate::record::Seq;
 use crate::segment::{Linked, Segment};
+use crate::sys::Mapping;
 
 /// Reads the frames of one segment in order, checking each; can be asked again when it stopped, for a frame may be there now.
 #[derive(Debug)]
@@ -14,15 +20,28 @@ pub(crate) struct Frames {
     at: u64,
     next_seq: Seq,
     last_crc: u32,
-    window: Vec<u8>,
+    /// Up to here the segment may be mapped.
+    settled: u64,
+    window: Window,
     window_at: u64,
     /// Where in the window the last frame's body is.
-    body: std::ops::Range<usize>,
+    body: Range<usize>,
+}
+
+/// A part of the segment in memory.
+#[derive(Debug)]
+enum Window {
+    Read(Vec<u8>),
+    Mapped(Mapping),
 }
 
 /// The first read of a segment and every read at the tail, and the most that reading on takes at a time.
 const SMALL_WINDOW: usize = 4 << 10;
 const LARGE_WINDOW: usize = 256 << 10;
+/// Shorter pieces are read: a mapping costs two calls and a fault for each few pages.
+const MAP_FROM: usize = 64 << 10;
+/// As much is mapped at a time, so that a scan's memory does not grow with the segment.
+const MAP_WINDOW: usize = 2 << 20;
 
 impl Frames {
     pub(crate) fn begin(linked: Linked) -> Frames {
@@ -32,7 +51,8 @@ impl Frames {
             next_seq: linked.link.first_seq,
             last_crc,
             linked,
-            window: Vec::new(),
+            settled: 0,
+            window: Window::Read(Vec::new()),
             window_at: 0,
             body: 0..0,
         }
@@ -61,6 +81,11 @@ impl Frames {
         self.last_crc
     }
 
+    /// Every frame before `end` is whole and will never change, and the segment lies where it may be mapped.
+    pub(crate) fn settled(&mut self, end: u64) {
+        self.settled = self.settled.max(end);
+    }
+
     /// The next whole frame, if it is there.
     pub(crate) fn next(&mut self) -> Result<Option<Header>> {
         if let Some(header) = self.frame_in_window() {
@@ -70,7 +95,7 @@ impl Frames {
         // Twice as much each time, so that a long way takes few reads and a short one under the lock stays short.
         let reading_on = self.at > self.window_at && self.at <= self.window_at + self.window.len() as u64;
         let len = if reading_on { self.window.len() * 2 } else { 0 };
-        self.fill(len.clamp(SMALL_WINDOW, LARGE_WINDOW))?;
+        self.fill(len.clamp(SMALL_WINDOW, LARGE_WINDOW), 0)?;
         if let Some(header) = self.frame_in_window() {
             return Ok(Some(header));
         }
@@ -80,7 +105,8 @@ impl Frames {
         let left = self.segment().file.len()?.saturating_sub(self.at);
         match Header::decode(&self.window, self.segment().salt(), left) {
             Some(header) if header.frame_len() as usize > self.window.len() => {
-                self.fill(header.frame_len() as usize)?;
+                let len = header.frame_len() as usize;
+                self.fill(len, len)?;
                 Ok(self.frame_in_window())
             }
             _ => Ok(None),
@@ -102,7 +128,7 @@ impl Frames {
     /// Reads on from the same place in the same segment, opened anew.
     pub(crate) fn reopened(&mut self, linked: Linked) {
         self.linked = linked;
-        self.window.clear();
+        self.forget();
     }
 
     /// Goes past a frame that this process wrote at the place where the next one was expected.
@@ -110,16 +136,39 @@ impl Frames {
         self.at += frame_len;
         self.next_seq = next_seq;
         self.last_crc = crc;
-        self.window.clear();
+        self.forget();
     }
 
-    fn fill(&mut self, len: usize) -> Result<()> {
-        self.window.resize(len, 0);
-        let segment = Arc::clone(&self.linked.segment);
-        let read =
-            segment.file.read_at(&mut self.window, self.at).map_err(|e| e.in_segment(segment.number))?;
-        self.window.truncate(read);
+    fn forget(&mut self) {
+        match &mut self.window {
+            Window::Read(bytes) => bytes.clear(),
+            Window::Mapped(_) => self.window = Window::Read(Vec::new()),
+        }
+        self.body = 0..0;
+    }
+
+    /// Moves the window to the next frame. It gets `len` bytes, or as many as the file has; more or less where it is mapped,
+    /// but not less than `needed`.
+    fn fill(&mut self, len: usize, needed: usize) -> Result<()> {
+        self.body = 0..0;
         self.window_at = self.at;
+        let settled = usize::try_from(self.settled.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        if len >= MAP_FROM && settled >= MAP_FROM.max(needed) {
+            let len = len.max(MAP_WINDOW).min(settled);
+            if let Some(mapping) = Mapping::settled(&self.linked.segment.file, self.at, len) {
+                self.window = Window::Mapped(mapping);
+                return Ok(());
+            }
+        }
+        let mut bytes = match std::mem::replace(&mut self.window, Window::Read(Vec::new())) {
+            Window::Read(bytes) => bytes,
+            Window::Mapped(_) => Vec::new(),
+        };
+        bytes.resize(len, 0);
+        let segment = &self.linked.segment;
+        let read = segment.file.read_at(&mut bytes, self.at).map_err(|e| e.in_segment(segment.number))?;
+        bytes.truncate(read);
+        self.window = Window::Read(bytes);
         Ok(())
     }
 
@@ -137,5 +186,16 @@ impl Frames {
         self.next_seq = header.next_seq();
         self.last_crc = header.header_crc;
         Some(header)
+    }
+}
+
+impl Deref for Window {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Window::Read(bytes) => bytes,
+            Window::Mapped(mapping) => mapping,
+        }
     }
 }

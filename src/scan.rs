@@ -9,7 +9,7 @@ use crate::frames::Frames;
 use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Found, Linked, Owner, Segment};
-use crate::sys::Dir;
+use crate::sys::{Dir, Reach};
 
 /// See the module.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct Scan {
     current: Option<(usize, Frames)>,
     /// The highest `durable_seq` met in a link or frame.
     durable_seq: Seq,
+    /// Whether segments may be mapped.
+    maps: bool,
+    /// A segment, and the place in it up to which every frame is whole and will never change.
+    bound: (u64, u64),
 }
 
 /// What comes next.
@@ -65,7 +69,25 @@ impl Scan {
                 }
             },
         };
-        Ok(Scan { dir: Arc::clone(dir), owner: Arc::clone(owner), access, chain, current, durable_seq })
+        let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
+        Ok(Scan { dir, owner, access, chain, current, durable_seq, maps: false, bound: (0, 0) })
+    }
+
+    /// Reads what will never change from a mapping, if no other host can take the file away under it.
+    pub(crate) fn mapping(mut self, reach: Reach) -> Scan {
+        self.maps = reach == Reach::Local;
+        self
+    }
+
+    /// Every frame before this place is whole and will never change: it was published, and is behind the tail for good. Sealed
+    /// segments need no such word, for the link of the next one says where they end.
+    pub(crate) fn bound(&mut self, segment: u64, offset: u64) {
+        self.bound = self.bound.max((segment, offset));
+    }
+
+    /// What [`bound`](Scan::bound) was told last.
+    pub(crate) fn bounded(&self) -> (u64, u64) {
+        self.bound
     }
 
     /// Goes past all frames whose records have seqs below `seq`, without judging what it meets: the next step will.
@@ -96,8 +118,11 @@ impl Scan {
             let Some((index, frames)) = &mut self.current else { return Ok(Step::Broken) };
             // A sealed segment ends where its successor's link says; what stands behind was cut off.
             if let Some(successor) = self.chain.segments.get_mut(*index + 1) {
-                let link = successor.link;
+                let link = &successor.link;
                 if frames.at() != link.previous_end {
+                    if self.maps {
+                        frames.settled(link.previous_end);
+                    }
                     return match frames.next()? {
                         Some(header) if frames.at() <= link.previous_end => {
                             self.durable_seq = self.durable_seq.max(header.durable_seq);
@@ -120,6 +145,9 @@ impl Scan {
                     Access::Write => self.chain.segments[*index - 1].segment = None,
                 }
                 continue;
+            }
+            if self.maps && frames.segment().number == self.bound.0 {
+                frames.settled(self.bound.1);
             }
             if let Some(header) = frames.next()? {
                 self.durable_seq = self.durable_seq.max(header.durable_seq);
