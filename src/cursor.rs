@@ -82,7 +82,15 @@ impl Trail {
     ///
     /// # Errors
     /// `is_compacted` if compaction has folded away what comes next, `is_corruption` if it is damaged.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Header>> {
+        match self.scan.next_at_hand() {
+            Some(header) => Ok(Some(header)),
+            None => self.step(),
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Header>> {
         let mut restarts = 0;
         loop {
             match self.scan.step()? {

@@ -108,8 +108,12 @@ pub(crate) fn crc(bytes: &[u8], seed: u32) -> u32 {
     hasher.finalize()
 }
 
+/// Whether there is nothing but zeros. By pieces, so that many bytes are compared at once: a reader looks at the whole rest of
+/// the active segment.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| *b == 0)
+    let (pieces, rest) = bytes.as_chunks::<128>();
+    let no_bit = |bytes: &[u8]| bytes.iter().fold(0, |bits, byte| bits | byte) == 0;
+    pieces.iter().all(|piece| no_bit(piece)) && no_bit(rest)
 }
 
 impl Identity {
@@ -243,10 +247,13 @@ impl Header {
 
     /// The header at the beginning of `bytes`, if its CRC holds and what it claims fits into the `left` bytes of its segment
     /// (header included). Nothing it claims is believed before that.
+    #[inline]
     pub(crate) fn decode(bytes: &[u8], salt: u32, left: u64) -> Option<Header> {
-        let bytes = bytes.get(..HEADER)?;
-        let ((body_len, count, first_seq, durable_seq, time_us, body_crc, header_crc), _) =
-            get::<(u32, u32, u64, u64, i64, u32, u32)>(bytes)?;
+        let bytes = bytes.first_chunk::<HEADER>()?;
+        let (body_len, count) = (u32_at(bytes, 0), u32_at(bytes, 4));
+        let (first_seq, durable_seq, time_us) =
+            (u64_at(bytes, 8), u64_at(bytes, 16), u64_at(bytes, 24) as i64);
+        let (body_crc, header_crc) = (u32_at(bytes, 32), u32_at(bytes, HEADER_CRC_AT));
         // Zeros are refused by value, whatever the salt makes of their CRC.
         if first_seq == 0 || crc(&bytes[..HEADER_CRC_AT], salt) != header_crc {
             return None;
@@ -266,6 +273,7 @@ impl Header {
     }
 
     /// Whether `frame`, the bytes of the whole frame, holds the body that this header describes.
+    #[inline]
     pub(crate) fn body_is_whole(&self, frame: &[u8]) -> bool {
         let end = HEADER + self.body_len as usize;
         frame.len() as u64 == self.frame_len()
@@ -344,6 +352,7 @@ impl Unread {
 
     /// The next record of `body`, which must be the same each time. An error is a body that the CRC vouches for and that still
     /// makes no sense; it is told before the last record is returned, and again each time.
+    #[inline]
     pub(crate) fn next<'a>(&mut self, body: &'a [u8]) -> Option<Result<RecordRef<'a>, &'static str>> {
         if self.left == 0 {
             return None;
@@ -380,9 +389,13 @@ impl Unread {
 
 /// One record at the beginning of `bytes`, and how many bytes it takes.
 fn record(bytes: &[u8]) -> Result<(Kind, bool, &str, &[u8], usize), &'static str> {
-    let Some(((kind, key, value), used)) = get::<(u8, &str, &[u8])>(bytes) else {
-        return Err("a record is cut short or its key is not UTF-8");
+    let whole = || {
+        let (&kind, rest) = bytes.split_first()?;
+        let (key, rest) = split_long(rest)?;
+        let (value, rest) = split_long(rest)?;
+        Some((kind, std::str::from_utf8(key).ok()?, value, bytes.len() - rest.len()))
     };
+    let (kind, key, value, used) = whole().ok_or("a record is cut short or its key is not UTF-8")?;
     let nonfinite = kind & NONFINITE_BIT != 0;
     match kind & !NONFINITE_BIT {
         1 => Ok((Kind::Put, nonfinite, key, value, used)),
@@ -390,6 +403,24 @@ fn record(bytes: &[u8]) -> Result<(Kind, bool, &str, &[u8], usize), &'static str
         3 => Ok((Kind::Raw, nonfinite, key, value, used)),
         _ => Err("a record is of no known kind"),
     }
+}
+
+/// Bytes behind their length, and what follows them.
+fn split_long(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)
+}
+
+fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&header[at..at + 4]);
+    u32::from_le_bytes(bytes)
+}
+
+fn u64_at(header: &[u8; HEADER], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&header[at..at + 8]);
+    u64::from_le_bytes(bytes)
 }
 
 struct Tail<'a>(&'a mut Vec<u8>);

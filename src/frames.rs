@@ -86,9 +86,15 @@ impl Frames {
         self.settled = self.settled.max(end);
     }
 
+    /// The next whole frame if it is in memory and ends at `end` or before: what most frames of a long scan are.
+    #[inline]
+    pub(crate) fn next_at_hand(&mut self, end: u64) -> Option<Header> {
+        self.frame_in_window(end)
+    }
+
     /// The next whole frame, if it is there.
     pub(crate) fn next(&mut self) -> Result<Option<Header>> {
-        if let Some(header) = self.frame_in_window() {
+        if let Some(header) = self.frame_in_window(u64::MAX) {
             return Ok(Some(header));
         }
         // Not whole in what was read before: read on, for it may be cut by the window or have been written since.
@@ -96,7 +102,7 @@ impl Frames {
         let reading_on = self.at > self.window_at && self.at <= self.window_at + self.window.len() as u64;
         let len = if reading_on { self.window.len() * 2 } else { 0 };
         self.fill(len.clamp(SMALL_WINDOW, LARGE_WINDOW), 0)?;
-        if let Some(header) = self.frame_in_window() {
+        if let Some(header) = self.frame_in_window(u64::MAX) {
             return Ok(Some(header));
         }
         if self.window.len() < HEADER || format::is_blank(&self.window[..HEADER]) {
@@ -107,7 +113,7 @@ impl Frames {
             Some(header) if header.frame_len() as usize > self.window.len() => {
                 let len = header.frame_len() as usize;
                 self.fill(len, len)?;
-                Ok(self.frame_in_window())
+                Ok(self.frame_in_window(u64::MAX))
             }
             _ => Ok(None),
         }
@@ -172,13 +178,17 @@ impl Frames {
         Ok(())
     }
 
-    fn frame_in_window(&mut self) -> Option<Header> {
+    #[inline]
+    fn frame_in_window(&mut self, end: u64) -> Option<Header> {
         let from = usize::try_from(self.at.checked_sub(self.window_at)?).ok()?;
         let bytes = self.window.get(from..)?;
         let header = Header::decode(bytes, self.linked.segment.salt(), bytes.len() as u64)?;
         let frame = &bytes[..header.frame_len() as usize];
         // A frame of another time, left behind or copied here, has another seq.
         if header.first_seq != self.next_seq || !header.body_is_whole(frame) {
+            return None;
+        }
+        if end - self.at.min(end) < header.frame_len() {
             return None;
         }
         self.body = from + HEADER..from + HEADER + header.body_len as usize;
@@ -197,5 +207,101 @@ impl Deref for Window {
             Window::Read(bytes) => bytes,
             Window::Mapped(mapping) => mapping,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+mod tests {
+    use super::*;
+    use crate::segment::{Access, Found};
+    use crate::{Batch, Settings, Store, names};
+    use std::io::{Seek, SeekFrom, Write};
+
+    /// A segment with frames of many lengths, one longer than a mapping, and where they end.
+    fn segment(dir: &tempfile::TempDir) -> (crate::Cohort, u64) {
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let cohort = store.create("c", Settings::log()).unwrap();
+        for i in 0..400usize {
+            let len = if i == 200 { MAP_WINDOW + 5 } else { i * i % 2000 };
+            let mut batch = Batch::new();
+            batch.put_raw("k", &vec![i as u8; len]).unwrap().put_raw("l", b"").unwrap();
+            cohort.append_batch(batch).unwrap();
+        }
+        let end = linked(&cohort, |frames| while frames.next().unwrap().is_some() {}).at();
+        (cohort, end)
+    }
+
+    fn linked(cohort: &crate::Cohort, act: impl FnOnce(&mut Frames)) -> Frames {
+        let home = cohort.home();
+        match Segment::open(&home.dir, 1, &home.owner, Access::Read).unwrap() {
+            Some(Found::Linked(linked)) => {
+                let mut frames = Frames::begin(linked);
+                act(&mut frames);
+                frames
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything that reading to the end gives, and how it ends.
+    fn read(cohort: &crate::Cohort, settled: u64) -> (Vec<(Header, u32)>, u64, Seq, bool, bool) {
+        let mut read = Vec::new();
+        let mut mapped = false;
+        let frames = linked(cohort, |frames| {
+            frames.settled(settled);
+            while let Some(header) = frames.next().unwrap() {
+                read.push((header, format::crc(frames.body(), 0)));
+                mapped |= matches!(frames.window, Window::Mapped(_));
+            }
+        });
+        (read, frames.at(), frames.next_seq(), frames.found_blank(), mapped)
+    }
+
+    #[test]
+    fn a_settled_segment_is_mapped_and_gives_what_reads_give() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cohort, end) = segment(&dir);
+        let (frames, at, seq, blank, mapped) = read(&cohort, 0);
+        assert_eq!((frames.len(), at, seq, blank, mapped), (400, end, 801, true, false));
+        for settled in [end, frames_end(&frames, 250), frames_end(&frames, 201), frames_end(&frames, 199)] {
+            assert!(read(&cohort, settled) == (frames.clone(), end, 801, true, true), "{settled}");
+        }
+        let little = frames_end(&frames, 10);
+        assert!(read(&cohort, little) == (frames.clone(), end, 801, true, false), "too little to map");
+        let beyond = std::fs::metadata(path(&cohort)).unwrap().len() + 1;
+        assert!(read(&cohort, beyond).0 == frames, "a promise the file does not keep");
+    }
+
+    #[test]
+    fn a_flipped_byte_is_the_same_to_a_mapping_as_to_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cohort, end) = segment(&dir);
+        let whole = std::fs::read(path(&cohort)).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).open(path(&cohort)).unwrap();
+        let mut put = |at: u64, byte: u8| {
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.write_all(&[byte]).unwrap();
+        };
+        // Every byte of a header and its neighbours, and bytes all over.
+        let (_, at, ..) = read(&cohort, 0);
+        let near = at - 3000..at - 2900;
+        for at in near.chain((FRAMES_BEGIN..end).step_by(9973)) {
+            put(at, whole[at as usize] ^ (1 << (at % 8)));
+            let (from_reads, from_mapping) = (read(&cohort, 0), read(&cohort, end));
+            assert!(from_reads.0 == from_mapping.0, "byte {at}");
+            assert_eq!((from_reads.1, from_reads.2), (from_mapping.1, from_mapping.2), "byte {at}");
+            assert_eq!(from_reads.3, from_mapping.3, "byte {at}: whether the place is blank");
+            assert!(from_reads.1 <= at, "byte {at}");
+            put(at, whole[at as usize]);
+        }
+    }
+
+    fn path(cohort: &crate::Cohort) -> std::path::PathBuf {
+        cohort.path().join(names::segment(1))
+    }
+
+    fn frames_end(frames: &[(Header, u32)], count: usize) -> u64 {
+        FRAMES_BEGIN + frames[..count].iter().map(|(header, _)| header.frame_len()).sum::<u64>()
     }
 }
