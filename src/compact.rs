@@ -175,23 +175,23 @@ fn merge(home: &Home, view: &View, head: &Head, temporary: &str) -> Result<()> {
     let mut writer = snapshot::Writer::begin(home.dir.create(temporary)?, head)?;
     let mut tail = view.tail().iter().peekable();
     if let Some(base) = view.base() {
-        for line in base.lines("") {
+        for line in base.lines("").giving_back() {
             let line = line?;
             while let Some((key, entry)) = tail.next_if(|(key, _)| ***key < *line.key) {
                 if let Some(entry) = entry {
-                    writer.entry(key, entry)?;
+                    writer.entry(key, entry.as_entry_ref())?;
                 }
             }
             match tail.next_if(|(key, _)| ***key == *line.key) {
                 None => writer.copy(&line)?,
-                Some((key, Some(entry))) => writer.entry(key, entry)?,
+                Some((key, Some(entry))) => writer.entry(key, entry.as_entry_ref())?,
                 Some((_, None)) => {}
             }
         }
     }
     for (key, entry) in tail {
         if let Some(entry) = entry {
-            writer.entry(key, entry)?;
+            writer.entry(key, entry.as_entry_ref())?;
         }
     }
     writer.finish().map(|_| ())

@@ -71,7 +71,7 @@ impl Fold {
     ///
     /// # Errors
     /// A value that append would have refused: damage that the CRC did not see, or bytes of another program.
-    pub(crate) fn apply(self, old: Option<&Entry>, record: &RecordRef<'_>) -> Result<Option<Entry>> {
+    pub(crate) fn apply(self, old: Option<EntryRef<'_>>, record: &RecordRef<'_>) -> Result<Option<Entry>> {
         let senseless = |what: &str| {
             Error::corruption(format!("the value of key {:?} is {what}", record.key)).at_seq(record.seq)
         };
@@ -84,7 +84,7 @@ impl Fold {
             }
             (Fold::Merge, Kind::Put) => {
                 let patch = std::str::from_utf8(record.value).map_err(|_| senseless("not UTF-8"))?;
-                let old = old.map(|entry| (&*entry.json, entry.nonfinite));
+                let old = old.map(|entry| (entry.json, entry.nonfinite));
                 let merged = value::merge(old, (patch, record.nonfinite))
                     .map_err(|fault| senseless(&format!("not JSON: {fault}")))?;
                 Ok(Some(Entry { seq: record.seq, nonfinite: merged.nonfinite, json: merged.text.into() }))
@@ -158,7 +158,50 @@ impl Entry {
     /// # Errors
     /// `is_invalid` if it is no `T`.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
-        record::decode(&self.json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
+        self.as_entry_ref().to()
+    }
+
+    /// The same entry, borrowed.
+    pub fn as_entry_ref(&self) -> EntryRef<'_> {
+        EntryRef { seq: self.seq, nonfinite: self.nonfinite, json: &self.json }
+    }
+}
+
+/// An [`Entry`] where it lies in a view, not copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) nonfinite: bool,
+    pub(crate) json: &'a str,
+}
+
+impl<'a> EntryRef<'a> {
+    /// The seq of the last record folded into it.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The value's JSON text, without white space between tokens.
+    pub fn json(&self) -> &'a str {
+        self.json
+    }
+
+    /// Whether non-finite numbers stand in the JSON text as the strings `NaN`, `Infinity` and `-Infinity`.
+    pub fn nonfinite(&self) -> bool {
+        self.nonfinite
+    }
+
+    /// The value as a `T`, non-finite numbers as floats again.
+    ///
+    /// # Errors
+    /// `is_invalid` if it is no `T`.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
+        record::decode(self.json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
+    }
+
+    /// A copy, to be kept.
+    pub fn to_entry(self) -> Entry {
+        Entry { seq: self.seq, nonfinite: self.nonfinite, json: self.json.into() }
     }
 }
 
@@ -177,7 +220,8 @@ mod tests {
                 key: "k",
                 value: value.as_bytes(),
             };
-            entry = fold.apply(entry.as_ref(), &record).unwrap();
+            let new = fold.apply(entry.as_ref().map(Entry::as_entry_ref), &record).unwrap();
+            entry = new;
         }
         entry.map(|entry| format!("{}:{}", entry.seq, entry.json))
     }

@@ -225,10 +225,12 @@ impl Check<'_> {
         for line in snapshot.lines("") {
             let line = line?;
             let expected = replayed.next().transpose()?;
-            if expected.as_ref().is_none_or(|(key, entry)| *key != line.key || *entry != line.entry()) {
+            if expected.as_ref().is_none_or(|(key, entry)| (key, *entry) != (&line.key, line.entry)) {
                 let what = format!("the entry of {:?} is not what its records fold into", line.key);
                 self.damage(
-                    &Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(line.seq),
+                    &Error::corruption(what)
+                        .at(&self.home.dir.path().join(names::SNAPSHOT))
+                        .at_seq(line.entry.seq),
                 );
                 return Ok(());
             }

@@ -1,5 +1,7 @@
 //! Snapshot and tail, merged, at one seq.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::iter::Peekable;
@@ -9,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 use crate::chain::Floor;
 use crate::cursor::{self, Trail};
 use crate::error::{Error, Result};
-use crate::fold::{Entry, Fold};
+use crate::fold::{Entry, EntryRef, Fold};
 use crate::format::Header;
 use crate::home::Home;
 use crate::names;
 use crate::record::Seq;
-use crate::snapshot::{Lines, Snapshot};
+use crate::snapshot::{self, Lines, Snapshot};
 
 /// A cohort's state at one seq. It never changes; [`Reader`] gives newer ones.
 #[derive(Debug)]
@@ -41,13 +43,35 @@ impl View {
     /// # Errors
     /// `is_corruption` if the snapshot is damaged there and cannot be rebuilt from the previous one and the journal.
     pub fn get(&self, key: &str) -> Result<Option<Entry>> {
+        Ok(self.get_ref(key)?.map(EntryRef::to_entry))
+    }
+
+    /// As [`get`](View::get), without copying the entry.
+    ///
+    /// # Errors
+    /// As [`get`](View::get).
+    pub fn get_ref(&self, key: &str) -> Result<Option<EntryRef<'_>>> {
         match self.tail.get(key) {
-            Some(entry) => Ok(entry.clone()),
+            Some(entry) => Ok(entry.as_ref().map(Entry::as_entry_ref)),
             None => self.base_entry(key),
         }
     }
 
-    /// All entries, sorted by the bytes of their keys.
+    /// All entries, sorted by the bytes of their keys. None is copied; a key is only where the snapshot has it escaped.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// # let runs = store.create("runs", tallyfold::Settings::latest())?;
+    /// # runs.append("run-1", &0.5)?; runs.append("run-2", &0.25)?;
+    /// let view = runs.view()?;
+    /// let mut losses = Vec::new();
+    /// for item in view.iter() {
+    ///     let (key, entry) = item?;
+    ///     losses.push((key, entry.to::<f64>()?));
+    /// }
+    /// assert_eq!(losses, [("run-1".into(), 0.5), ("run-2".into(), 0.25)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The iterator's items are errors as of [`get`](View::get).
@@ -66,13 +90,13 @@ impl View {
         self.base.as_ref().map_or(0, Snapshot::blocks_read)
     }
 
-    fn base_entry(&self, key: &str) -> Result<Option<Entry>> {
+    fn base_entry(&self, key: &str) -> Result<Option<EntryRef<'_>>> {
         if let Some((_, view)) = self.rebuilt.get() {
-            return view.get(key);
+            return view.get_ref(key);
         }
         let Some(base) = &self.base else { return Ok(None) };
         match base.get(key) {
-            Err(e) if e.is_corruption() => self.rebuild(e)?.get(key),
+            Err(e) if e.is_corruption() => self.rebuild(e)?.get_ref(key),
             other => other,
         }
     }
@@ -103,11 +127,11 @@ impl View {
             (None, None) => Base::None,
         };
         let tail = self.tail.range::<str, _>((from, Bound::Unbounded)).peekable();
-        let after = match from {
+        let excluded = match from {
             Bound::Excluded(key) => Some(key.to_string()),
             _ => None,
         };
-        Iter { view: self, base, pending: None, tail, after, ended: false }
+        Iter { view: self, base, pending: None, tail, excluded, after: None, ended: false }
     }
 
     pub(crate) fn base(&self) -> Option<&Snapshot> {
@@ -125,12 +149,16 @@ pub struct Iter<'a> {
     view: &'a View,
     base: Base<'a>,
     /// The base's next entry.
-    pending: Option<(String, Entry)>,
+    pending: Option<Item<'a>>,
     tail: Peekable<btree_map::Range<'a, String, Option<Entry>>>,
-    /// The last key taken from the base: where to go on if the base has to be replaced.
-    after: Option<String>,
+    /// The one key that the base may begin with and that is not wanted.
+    excluded: Option<String>,
+    /// The last line taken from the base: behind its key to go on if the base has to be replaced.
+    after: Option<&'a str>,
     ended: bool,
 }
+
+type Item<'a> = (Cow<'a, str>, EntryRef<'a>);
 
 enum Base<'a> {
     None,
@@ -138,66 +166,78 @@ enum Base<'a> {
     Rebuilt(Box<Iter<'a>>),
 }
 
-impl Iter<'_> {
-    fn base_next(&mut self) -> Result<Option<(String, Entry)>> {
+impl<'a> Iter<'a> {
+    #[inline]
+    fn base_next(&mut self) -> Result<Option<Item<'a>>> {
         loop {
             let taken = match &mut self.base {
                 Base::None => return Ok(None),
-                Base::Rebuilt(iter) => iter.next().transpose(),
-                Base::Lines(lines) => {
-                    lines.next().map(|line| line.map(|line| (line.key.to_string(), line.entry()))).transpose()
-                }
+                Base::Rebuilt(iter) => return iter.next().transpose(),
+                Base::Lines(lines) => lines.next(),
             };
             match taken {
-                Ok(Some((key, _))) if self.after.as_ref().is_some_and(|after| key <= *after) => {}
-                Ok(Some((key, entry))) => {
-                    self.after = Some(key.clone());
-                    return Ok(Some((key, entry)));
+                None => return Ok(None),
+                Some(Ok(line)) => {
+                    if self.excluded.take().is_some_and(|excluded| *line.key == *excluded) {
+                        continue;
+                    }
+                    self.after = Some(line.text);
+                    return Ok(Some((line.key, line.entry)));
                 }
-                Err(e) if e.is_corruption() && matches!(self.base, Base::Lines(_)) => {
-                    let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                Some(Err(e)) if e.is_corruption() => {
+                    let after = self.after.and_then(snapshot::key).map(|(key, _)| key);
+                    let after = after.as_deref().or(self.excluded.as_deref());
+                    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
                     self.base = Base::Rebuilt(Box::new(self.view.rebuild(e)?.iter_from(from)));
                 }
-                other => return other,
+                Some(Err(e)) => return Err(e),
             }
         }
     }
 
-    fn merged_next(&mut self) -> Result<Option<(String, Entry)>> {
+    #[inline]
+    fn merged_next(&mut self) -> Result<Option<Item<'a>>> {
+        // Nothing to merge with: the shortest way, for most views are a snapshot and little else.
+        if self.pending.is_none() && self.tail.peek().is_none() {
+            return self.base_next();
+        }
         loop {
             if self.pending.is_none() {
                 self.pending = self.base_next()?;
             }
-            let base_first = match (&self.pending, self.tail.peek()) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some((base, _)), Some((tail, _))) if base == *tail => {
-                    self.pending = None;
-                    continue;
-                }
-                (Some((base, _)), Some((tail, _))) => base < *tail,
+            let order = match (&self.pending, self.tail.peek()) {
+                (_, None) => return Ok(self.pending.take()),
+                (None, Some(_)) => Ordering::Greater,
+                (Some((base, _)), Some((tail, _))) => (**base).cmp(tail),
             };
-            if base_first {
-                return Ok(self.pending.take());
-            }
-            if let Some((key, Some(entry))) = self.tail.next() {
-                return Ok(Some((key.clone(), entry.clone())));
+            match order {
+                Ordering::Less => return Ok(self.pending.take()),
+                // The tail has made something newer of this key.
+                Ordering::Equal => self.pending = None,
+                Ordering::Greater => {
+                    if let Some((key, Some(entry))) = self.tail.next() {
+                        return Ok(Some((Cow::Borrowed(key), entry.as_entry_ref())));
+                    }
+                }
             }
         }
     }
 }
 
-impl Iterator for Iter<'_> {
-    type Item = Result<(String, Entry)>;
+impl<'a> Iterator for Iter<'a> {
+    type Item = Result<(Cow<'a, str>, EntryRef<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
-        let item = self.merged_next().transpose();
-        self.ended = !matches!(item, Some(Ok(_)));
-        item
+        match self.merged_next() {
+            Ok(Some(item)) => Some(Ok(item)),
+            ended => {
+                self.ended = true;
+                ended.transpose()
+            }
+        }
     }
 }
 
@@ -340,13 +380,16 @@ impl Reader {
                 if record.seq <= self.view.seq {
                     continue;
                 }
-                let new = match self.view.tail.get(record.key) {
-                    Some(old) => fold.apply(old.as_ref(), &record)?,
-                    None if fold.needs_old() => {
-                        fold.apply(self.view.base_entry(record.key)?.as_ref(), &record)?
-                    }
-                    None => fold.apply(None, &record)?,
+                // A key that the tail has already costs no allocation of its own.
+                if let Some(entry) = self.view.tail.get_mut(record.key) {
+                    *entry = fold.apply(entry.as_ref().map(Entry::as_entry_ref), &record)?;
+                    continue;
+                }
+                let old = match fold.needs_old() {
+                    true => self.view.base_entry(record.key)?,
+                    false => None,
                 };
+                let new = fold.apply(old, &record)?;
                 self.view.tail.insert(record.key.to_string(), new);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use tallyfold::{Cohort, Entry, Fold, View};
+use tallyfold::{Cohort, EntryRef, Fold, View};
 
 use super::exit::{self, Failure};
 use super::options::Options;
@@ -72,7 +72,7 @@ fn write_state(out: &mut Output, view: &View) -> Result<bool, Failure> {
     let mut before = "{\n";
     for item in view.iter() {
         let (key, entry) = item?;
-        write_entry(out, before, &key, &entry)?;
+        write_entry(out, before, &key, entry)?;
         nonfinite |= entry.nonfinite();
         before = ",\n";
     }
@@ -80,7 +80,7 @@ fn write_state(out: &mut Output, view: &View) -> Result<bool, Failure> {
     Ok(nonfinite)
 }
 
-fn write_entry(out: &mut Output, before: &str, key: &str, entry: &Entry) -> std::io::Result<()> {
+fn write_entry(out: &mut Output, before: &str, key: &str, entry: EntryRef<'_>) -> std::io::Result<()> {
     out.write_all(before.as_bytes())?;
     serde_json::to_writer(&mut *out, key)?;
     write!(out, ":{}", entry.json())

@@ -6,9 +6,9 @@
 //! and every length is held against the bytes there are, so the worst is a wrong value, or SIGBUS. A medium that cannot be
 //! read any more is SIGBUS too, where a read would be an error.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
-use super::{File, Reach};
+use super::{File, Reach, advice};
 use crate::error::{Error, Result};
 
 /// Bytes of a file that do not change.
@@ -45,6 +45,13 @@ impl Mapping {
         // cut overwrites nothing, and what is punched out of a sealed segment lies behind its end. The page that holds the end
         // may be written behind it; the slice ends before. A retired segment is removed, and the mapping keeps the inode.
         unsafe { options.map(file.inner()) }.ok().map(Mapping::Mapped)
+    }
+
+    /// These bytes will hardly be read again, and need not stay in memory for us.
+    pub(crate) fn give_back(&self, bytes: Range<usize>) {
+        if let Mapping::Mapped(map) = self {
+            advice::give_back(map, bytes);
+        }
     }
 }
 

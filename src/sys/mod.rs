@@ -4,6 +4,9 @@
 //! `*_unknown`, which need nothing but std and fs4. `--cfg tallyfold_portable` builds the portable ones anywhere.
 #![allow(clippy::disallowed_methods, reason = "this is the door that the list points to")]
 
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "advice_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "advice_none.rs")]
+mod advice;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;

@@ -9,6 +9,7 @@ mod report;
 mod train;
 mod worker;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::iter;
@@ -19,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tallyfold::{Cohort, Compaction, Entry, Record, Retain, Settings, Severity, Store};
+use tallyfold::{Cohort, Compaction, EntryRef, Record, Retain, Settings, Severity, Store};
 
 use super::exit::{self, Failure};
 use check::{Known, Outcome};
@@ -196,8 +197,8 @@ fn examine<'a>(cohort: &Cohort, said: impl Iterator<Item = &'a [Known]>, killed:
 
 /// The entries of the index.
 fn entries(index: &Cohort) -> tallyfold::Result<BTreeMap<String, Known>> {
-    let known = |(key, entry): (String, Entry)| {
-        let (seq, json) = (entry.seq(), entry.json().to_string());
+    let known = |(key, entry): (Cow<'_, str>, EntryRef<'_>)| {
+        let (key, seq, json) = (key.into_owned(), entry.seq(), entry.json().to_string());
         (key.clone(), Known { cohort: index.name().to_string(), seq, key, json })
     };
     index.view()?.iter().map(|entry| entry.map(known)).collect()
