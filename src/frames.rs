@@ -61,6 +61,14 @@ impl Frames {
         self.last_crc
     }
 
+    /// Goes to a place where a frame is known to begin, and what stands before it.
+    pub(crate) fn jump(&mut self, at: u64, next_seq: Seq, last_crc: u32) {
+        if self.at != at {
+            self.window.clear();
+        }
+        (self.at, self.next_seq, self.last_crc) = (at, next_seq, last_crc);
+    }
+
     /// The next whole frame, if it is there.
     pub(crate) fn next(&mut self) -> Result<Option<Header>> {
         if let Some(header) = self.frame_in_window() {
