@@ -53,13 +53,31 @@ fn append(c: &mut Criterion) {
 }
 
 fn read(c: &mut Criterion) {
-    const RECORDS: u64 = 20_000;
+    const RECORDS: u64 = 200_000;
     let dir = tempfile::tempdir().expect("a directory");
     let log = cohort(&dir, "log", Settings::log());
-    log.append_batch(batch(RECORDS, 100)).expect("an append");
+    for step in 0..RECORDS {
+        log.append("run-000042", &point(step)).expect("an append");
+    }
+    let copied = |log: &Cohort| log.cursor(1).expect("a cursor").map(black_box).count();
+    let borrowed = |log: &Cohort| {
+        let mut cursor = log.cursor(1).expect("a cursor");
+        let mut records = 0;
+        while let Some(record) = cursor.next_ref().expect("a record") {
+            black_box((record.key(), record.bytes()));
+            records += 1;
+        }
+        records
+    };
+    assert_eq!((copied(&log), borrowed(&log)), (RECORDS as usize, RECORDS as usize));
     let mut group = c.benchmark_group("read");
     group.throughput(Throughput::Elements(RECORDS));
-    group.bench_function("scan", |b| b.iter(|| log.cursor(1).expect("a cursor").map(black_box).count()));
+    group.bench_function("scan, active, copied", |b| b.iter(|| copied(&log)));
+    group.bench_function("scan, active, borrowed", |b| b.iter(|| borrowed(&log)));
+    // Seals the segment: its end is known, and it is mapped.
+    log.compact().expect("a compaction");
+    group.bench_function("scan, sealed, copied", |b| b.iter(|| copied(&log)));
+    group.bench_function("scan, sealed, borrowed", |b| b.iter(|| borrowed(&log)));
 
     let index = cohort(&dir, "index", Settings::latest());
     index.append_batch(batch(10_000, 10_000)).expect("an append");

@@ -1,12 +1,11 @@
 //! A reader's place in the journal: the records from a seq on, across segments, holding no lock. And following: waiting there.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chain::Floor;
 use crate::error::{Error, Kind, Result};
-use crate::format::{self, Header};
+use crate::format::{Header, Unread};
 use crate::home::Home;
 use crate::names;
 use crate::record::{Record, RecordRef, Seq};
@@ -40,7 +39,7 @@ pub(crate) struct Trail {
 impl Trail {
     /// A trail from a floor on, in a journal that must reach beyond `watermark`.
     pub(crate) fn begin(home: &Arc<Home>, floor: Floor, watermark: Seq) -> Result<Trail> {
-        let scan = Scan::begin(&home.dir, &home.owner, floor, Access::Read)?;
+        let scan = Scan::begin(&home.dir, &home.owner, floor, Access::Read)?.mapping(home.reach);
         Ok(Trail { home: Arc::clone(home), scan, watermark, torn_at: None, settled: false })
     }
 
@@ -58,16 +57,40 @@ impl Trail {
         &self.scan
     }
 
+    /// Every frame before this place is whole and will never change; see [`Scan::bound`].
+    #[allow(dead_code, reason = "for the end that is published in shared memory")]
+    pub(crate) fn bound(&mut self, segment: u64, offset: u64) {
+        self.scan.bound(segment, offset);
+    }
+
     /// The body of the frame that [`next`](Trail::next) returned last.
     pub(crate) fn body(&self) -> &[u8] {
         self.scan.body()
+    }
+
+    /// What is wrong with the frame that [`next`](Trail::next) returned last.
+    #[cold]
+    fn senseless(&self, header: &Header, what: &str) -> Error {
+        let place = self.scan.place();
+        Error::corruption(format!("a frame makes no sense: {what}"))
+            .in_segment(place.segment)
+            .at_offset(place.offset - header.frame_len())
+            .at_seq(header.first_seq)
     }
 
     /// The next frame; `None` at the tail.
     ///
     /// # Errors
     /// `is_compacted` if compaction has folded away what comes next, `is_corruption` if it is damaged.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Header>> {
+        match self.scan.next_at_hand() {
+            Some(header) => Ok(Some(header)),
+            None => self.step(),
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Header>> {
         let mut restarts = 0;
         loop {
             match self.scan.step()? {
@@ -109,7 +132,10 @@ impl Trail {
             };
             let place = self.scan.place();
             let floor = Floor::Seq(place.next_seq - 1);
-            self.scan = Scan::begin(&self.home.dir, &self.home.owner, floor, Access::Read)?;
+            let (segment, offset) = self.scan.bounded();
+            let anew = Scan::begin(&self.home.dir, &self.home.owner, floor, Access::Read)?;
+            self.scan = anew.mapping(self.home.reach);
+            self.scan.bound(segment, offset);
             self.scan.resume(place)?;
         }
     }
@@ -146,21 +172,28 @@ fn compacted(asked: Seq, first: Seq, path: &std::path::Path) -> Error {
 
 /// The records of a cohort from a seq on, in order. See [`Cohort::cursor`](crate::Cohort::cursor).
 ///
-/// As an iterator it ends at the tail, and goes on from there when asked again; after an error it ends for good. It survives rotation and compaction, and takes
-/// no lock.
+/// As an iterator it ends at the tail, and goes on from there when asked again; after an error it ends for good. It survives
+/// rotation and compaction, and takes no lock. [`next_ref`](Cursor::next_ref) gives records without copying them.
 #[derive(Debug)]
 pub struct Cursor {
     trail: Trail,
-    pending: VecDeque<Record>,
+    frame: Option<Frame>,
     next: Seq,
     failed: bool,
+}
+
+/// The frame whose records are handed out.
+#[derive(Debug)]
+struct Frame {
+    header: Header,
+    unread: Unread,
 }
 
 impl Cursor {
     pub(crate) fn begin(home: &Arc<Home>, from: Seq) -> Result<Cursor> {
         let next = from.max(1);
         let trail = Trail::begin(home, Floor::Seq(next - 1), home.watermark()?)?;
-        let mut cursor = Cursor { trail, pending: VecDeque::new(), next, failed: false };
+        let mut cursor = Cursor { trail, frame: None, next, failed: false };
         // So that history which is gone is told here, and not at the first record.
         cursor.fill()?;
         Ok(cursor)
@@ -171,36 +204,59 @@ impl Cursor {
         self.next
     }
 
-    /// The next record; `None` at the tail.
+    /// The next record where it lies in its frame, without copying it; `None` at the tail.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// # let log = store.create("metrics", tallyfold::Settings::log())?;
+    /// # log.append("run-1", &0.5)?; log.append("run-1", &0.25)?;
+    /// let mut cursor = log.cursor(1)?;
+    /// let mut bytes = 0;
+    /// while let Some(record) = cursor.next_ref()? {
+    ///     bytes += record.bytes().len();
+    /// }
+    /// assert_eq!(bytes, "0.50.25".len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `is_corruption` with the place where the journal is damaged: everything before it has been returned. `is_compacted`
     /// if compaction has folded away what comes next.
+    pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        let Some(Frame { header, unread }) = &mut self.frame else { return Ok(None) };
+        match unread.next(self.trail.body()) {
+            Some(Ok(record)) => {
+                self.next = record.seq + 1;
+                Ok(Some(record))
+            }
+            Some(Err(what)) => Err(self.trail.senseless(header, what)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next record, copied; `None` at the tail.
+    ///
+    /// # Errors
+    /// As [`next_ref`](Cursor::next_ref).
     pub fn next_record(&mut self) -> Result<Option<Record>> {
-        if self.pending.is_empty() {
-            self.fill()?;
-        }
-        let record = self.pending.pop_front();
-        if let Some(record) = &record {
-            self.next = record.seq() + 1;
-        }
-        Ok(record)
+        Ok(self.next_ref()?.map(RecordRef::to_record))
     }
 
     /// Waits until there is a record behind the tail, at most `timeout`. `false`: there was none.
     ///
     /// # Errors
-    /// As [`next_record`](Cursor::next_record).
+    /// As [`next_ref`](Cursor::next_ref).
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
         let begun = Instant::now();
         let mut sleep = FIRST_SLEEP;
         loop {
-            if self.pending.is_empty() {
-                self.fill()?;
-            }
+            let found = self.fill()?;
             let left = timeout.saturating_sub(begun.elapsed());
-            if !self.pending.is_empty() || left.is_zero() {
-                return Ok(!self.pending.is_empty());
+            if found || left.is_zero() {
+                return Ok(found);
             }
             std::thread::sleep(sleep.min(left));
             sleep = (sleep * 2).min(LONGEST_SLEEP);
@@ -212,31 +268,33 @@ impl Cursor {
         Follow { cursor: self }
     }
 
-    /// Reads the next frame that holds a record we want.
-    fn fill(&mut self) -> Result<()> {
-        while self.pending.is_empty() {
-            let Some(header) = self.trail.next()? else { break };
-            let next = self.next;
-            self.pending.extend(
-                records(&header, &self.trail)?
-                    .into_iter()
-                    .filter(|r| r.seq >= next)
-                    .map(RecordRef::to_record),
-            );
+    /// Goes to the next frame with a record we want, unless one of this frame is left. `false` at the tail.
+    fn fill(&mut self) -> Result<bool> {
+        loop {
+            if let Some(Frame { header, unread }) = &mut self.frame {
+                // No record of a batch is handed out before all of it is known to make sense; a single one is checked as it is
+                // handed out. What makes no sense is told again if asked again.
+                if unread.is_untouched() && (header.count != 1 || header.first_seq < self.next) {
+                    let body = self.trail.body();
+                    unread.check(body).map_err(|what| self.trail.senseless(header, what))?;
+                    unread.skip_to(self.next, body);
+                }
+                if !unread.is_empty() {
+                    return Ok(true);
+                }
+            }
+            let Some(header) = self.trail.next()? else { return Ok(false) };
+            self.frame = Some(Frame { header, unread: Unread::of(&header) });
         }
-        Ok(())
     }
 }
 
-/// The records of the frame that a trail is at.
-pub(crate) fn records<'a>(header: &Header, trail: &'a Trail) -> Result<Vec<RecordRef<'a>>> {
-    format::records(header, trail.body()).collect::<std::result::Result<Vec<_>, _>>().map_err(|what| {
-        let place = trail.scan().place();
-        Error::corruption(format!("a frame makes no sense: {what}"))
-            .in_segment(place.segment)
-            .at_offset(place.offset - header.frame_len())
-            .at_seq(header.first_seq)
-    })
+/// The records of the frame that a trail is at. All of them make sense before there is a first one.
+pub(crate) fn records<'a>(header: &Header, trail: &'a Trail) -> Result<impl Iterator<Item = RecordRef<'a>>> {
+    let body = trail.body();
+    let mut unread = Unread::of(header);
+    unread.check(body).map_err(|what| trail.senseless(header, what))?;
+    Ok(std::iter::from_fn(move || unread.next(body)?.ok()))
 }
 
 impl Iterator for Cursor {

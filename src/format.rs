@@ -40,7 +40,6 @@ const KNOWN_INCOMPATIBLE: u32 = 0;
 /// Bits of `compatible` this version understands: a segment with any other may be read, not written.
 const KNOWN_COMPATIBLE: u32 = 0;
 
-const KIND_BITS: u8 = 0b0111;
 const NONFINITE_BIT: u8 = 0b1000;
 
 /// A limit on what one decode may claim, above every body.
@@ -109,8 +108,12 @@ pub(crate) fn crc(bytes: &[u8], seed: u32) -> u32 {
     hasher.finalize()
 }
 
+/// Whether there is nothing but zeros. By pieces, so that many bytes are compared at once: a reader looks at the whole rest of
+/// the active segment.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| *b == 0)
+    let (pieces, rest) = bytes.as_chunks::<128>();
+    let no_bit = |bytes: &[u8]| bytes.iter().fold(0, |bits, byte| bits | byte) == 0;
+    pieces.iter().all(|piece| no_bit(piece)) && no_bit(rest)
 }
 
 impl Identity {
@@ -244,10 +247,13 @@ impl Header {
 
     /// The header at the beginning of `bytes`, if its CRC holds and what it claims fits into the `left` bytes of its segment
     /// (header included). Nothing it claims is believed before that.
+    #[inline]
     pub(crate) fn decode(bytes: &[u8], salt: u32, left: u64) -> Option<Header> {
-        let bytes = bytes.get(..HEADER)?;
-        let ((body_len, count, first_seq, durable_seq, time_us, body_crc, header_crc), _) =
-            get::<(u32, u32, u64, u64, i64, u32, u32)>(bytes)?;
+        let bytes = bytes.first_chunk::<HEADER>()?;
+        let (body_len, count) = (u32_at(bytes, 0), u32_at(bytes, 4));
+        let (first_seq, durable_seq, time_us) =
+            (u64_at(bytes, 8), u64_at(bytes, 16), u64_at(bytes, 24) as i64);
+        let (body_crc, header_crc) = (u32_at(bytes, 32), u32_at(bytes, HEADER_CRC_AT));
         // Zeros are refused by value, whatever the salt makes of their CRC.
         if first_seq == 0 || crc(&bytes[..HEADER_CRC_AT], salt) != header_crc {
             return None;
@@ -267,6 +273,7 @@ impl Header {
     }
 
     /// Whether `frame`, the bytes of the whole frame, holds the body that this header describes.
+    #[inline]
     pub(crate) fn body_is_whole(&self, frame: &[u8]) -> bool {
         let end = HEADER + self.body_len as usize;
         frame.len() as u64 == self.frame_len()
@@ -319,55 +326,101 @@ pub(crate) fn put_record(out: &mut Vec<u8>, kind: Kind, nonfinite: bool, key: &s
 /// The bytes of one record's key and value beside their content.
 pub(crate) const RECORD_OVERHEAD: usize = 1 + 8 + 8;
 
-/// The records of a body, in order. An error is a body that the CRC vouches for and that still makes no sense.
-pub(crate) fn records<'a>(header: &Header, body: &'a [u8]) -> Records<'a> {
-    Records { rest: body, left: header.count, seq: header.first_seq, time_us: header.time_us }
-}
-
-/// See [`records`].
-pub(crate) struct Records<'a> {
-    rest: &'a [u8],
+/// How far the records of a body have been read. The body is given at each step, so that it may lie where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unread {
+    at: usize,
+    count: u32,
     left: u32,
     seq: u64,
     time_us: i64,
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<RecordRef<'a>, &'static str>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            let rest = std::mem::take(&mut self.rest);
-            return (!rest.is_empty()).then_some(Err("bytes are left after the last record"));
-        }
-        self.left -= 1;
-        let Some(((kind, key, value), used)) = get::<(u8, &str, &[u8])>(self.rest) else {
-            self.left = 0;
-            self.rest = &[];
-            return Some(Err("a record is cut short or its key is not UTF-8"));
-        };
-        self.rest = &self.rest[used..];
-        let seq = self.seq;
-        self.seq += 1;
-        let record = match kind & KIND_BITS {
-            _ if kind & !(KIND_BITS | NONFINITE_BIT) != 0 => None,
-            1 => Some(Kind::Put),
-            2 => Some(Kind::Delete),
-            3 => Some(Kind::Raw),
-            _ => None,
-        };
-        Some(match record {
-            Some(kind_of) => Ok(RecordRef {
-                seq,
-                time_us: self.time_us,
-                kind: kind_of,
-                nonfinite: kind & NONFINITE_BIT != 0,
-                key,
-                value,
-            }),
-            None => Err("a record is of no known kind"),
-        })
+impl Unread {
+    pub(crate) fn of(header: &Header) -> Unread {
+        let (count, seq, time_us) = (header.count, header.first_seq, header.time_us);
+        Unread { at: 0, count, left: count, seq, time_us }
     }
+
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.left == self.count
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The next record of `body`, which must be the same each time. An error is a body that the CRC vouches for and that still
+    /// makes no sense; it is told before the last record is returned, and again each time.
+    #[inline]
+    pub(crate) fn next<'a>(&mut self, body: &'a [u8]) -> Option<Result<RecordRef<'a>, &'static str>> {
+        if self.left == 0 {
+            return None;
+        }
+        Some(record(&body[self.at..]).and_then(|(kind, nonfinite, key, value, used)| {
+            let record = RecordRef { seq: self.seq, time_us: self.time_us, kind, nonfinite, key, value };
+            if self.left == 1 && self.at + used != body.len() {
+                return Err("bytes are left after the last record");
+            }
+            self.at += used;
+            self.left -= 1;
+            self.seq += 1;
+            Ok(record)
+        }))
+    }
+
+    /// Whether all that is left of `body` makes sense.
+    pub(crate) fn check(&self, body: &[u8]) -> Result<(), &'static str> {
+        if self.count == 0 && !body.is_empty() {
+            return Err("bytes are left after the last record");
+        }
+        let mut unread = *self;
+        while let Some(record) = unread.next(body) {
+            record?;
+        }
+        Ok(())
+    }
+
+    /// Goes past the records before `seq`, in a body that has been checked.
+    pub(crate) fn skip_to(&mut self, seq: u64, body: &[u8]) {
+        while self.seq < seq && matches!(self.next(body), Some(Ok(_))) {}
+    }
+}
+
+/// One record at the beginning of `bytes`, and how many bytes it takes.
+fn record(bytes: &[u8]) -> Result<(Kind, bool, &str, &[u8], usize), &'static str> {
+    let whole = || {
+        let (&kind, rest) = bytes.split_first()?;
+        let (key, rest) = split_long(rest)?;
+        let (value, rest) = split_long(rest)?;
+        Some((kind, std::str::from_utf8(key).ok()?, value, bytes.len() - rest.len()))
+    };
+    let (kind, key, value, used) = whole().ok_or("a record is cut short or its key is not UTF-8")?;
+    let nonfinite = kind & NONFINITE_BIT != 0;
+    match kind & !NONFINITE_BIT {
+        1 => Ok((Kind::Put, nonfinite, key, value, used)),
+        2 => Ok((Kind::Delete, nonfinite, key, value, used)),
+        3 => Ok((Kind::Raw, nonfinite, key, value, used)),
+        _ => Err("a record is of no known kind"),
+    }
+}
+
+/// Bytes behind their length, and what follows them.
+fn split_long(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)
+}
+
+fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&header[at..at + 4]);
+    u32::from_le_bytes(bytes)
+}
+
+fn u64_at(header: &[u8; HEADER], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&header[at..at + 8]);
+    u64::from_le_bytes(bytes)
 }
 
 struct Tail<'a>(&'a mut Vec<u8>);
@@ -393,6 +446,12 @@ fn get<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Option<(T, usize)> {
 mod tests {
     use super::*;
     use quickcheck::quickcheck;
+
+    fn records<'a>(header: &Header, body: &'a [u8]) -> Result<Vec<RecordRef<'a>>, &'static str> {
+        let mut unread = Unread::of(header);
+        unread.check(body)?;
+        std::iter::from_fn(|| unread.next(body)).collect()
+    }
 
     fn body(records: &[(Kind, bool, &str, &[u8])]) -> Body {
         let mut bytes = Vec::new();
@@ -488,15 +547,15 @@ mod tests {
             }
             let body = Body::seal(bytes, records.len() as u32);
             let header = Header::new(&body, 11, 0, 0);
-            let back: Result<Vec<_>, _> = super::records(&header, &body.bytes)
-                .map(|r| r.map(|r| (r.nonfinite, r.key.to_string(), r.value.to_vec())))
-                .collect();
+            let back = super::tests::records(&header, &body.bytes).map(|back| {
+                back.into_iter().map(|r| (r.nonfinite, r.key.to_string(), r.value.to_vec())).collect()
+            });
             back == Ok(records)
         }
 
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, count: u32) -> bool {
             let header = Header { body_len: bytes.len() as u32, count, first_seq: 1, durable_seq: 0, time_us: 0, body_crc: 0, header_crc: 0 };
-            let _ = super::records(&header, &bytes).take(1000).count();
+            let _ = super::tests::records(&header, &bytes);
             let _ = Header::decode(&bytes, 0, u64::MAX);
             let _ = Identity::decode(&bytes);
             true

@@ -81,7 +81,7 @@ pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, Fold};
-pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, Seq};
+pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
 pub use settings::{LockClass, Retain, Settings};
 pub use stats::Stats;
 pub use store::Store;

@@ -30,9 +30,9 @@ pub enum Kind {
     Raw = 3,
 }
 
-/// A record where it lies in a frame.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RecordRef<'a> {
+/// A record where it lies in its frame: what [`Cursor::next_ref`](crate::Cursor::next_ref) gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
     pub(crate) seq: Seq,
     pub(crate) time_us: i64,
     pub(crate) kind: Kind,
@@ -50,6 +50,68 @@ pub struct Record {
     nonfinite: bool,
     key: String,
     value: Vec<u8>,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Its number in the cohort.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// When it was written: microseconds since 1970 by the writer's wall clock. Information, never an order.
+    pub fn time_us(&self) -> i64 {
+        self.time_us
+    }
+
+    /// Put, delete or raw.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its key; may be empty.
+    pub fn key(&self) -> &'a str {
+        self.key
+    }
+
+    /// The JSON text of a put; `None` for the other kinds.
+    pub fn json(&self) -> Option<&'a str> {
+        match self.kind {
+            Kind::Put => std::str::from_utf8(self.value).ok(),
+            Kind::Delete | Kind::Raw => None,
+        }
+    }
+
+    /// The bytes of the value: JSON text of a put, anything of a raw record, nothing of a delete.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// Whether non-finite numbers stand in the JSON text as the strings `NaN`, `Infinity` and `-Infinity`.
+    pub fn nonfinite(&self) -> bool {
+        self.nonfinite
+    }
+
+    /// The value as a `T`, non-finite numbers as floats again.
+    ///
+    /// # Errors
+    /// `is_invalid` if the record has no JSON value or it is no `T`.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
+        let json =
+            self.json().ok_or_else(|| Error::invalid("the record has no JSON value").at_seq(self.seq))?;
+        decode(json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
+    }
+
+    /// A copy, to be kept.
+    pub fn to_record(self) -> Record {
+        Record {
+            seq: self.seq,
+            time_us: self.time_us,
+            kind: self.kind,
+            nonfinite: self.nonfinite,
+            key: self.key.to_string(),
+            value: self.value.to_vec(),
+        }
+    }
 }
 
 impl Record {
@@ -75,10 +137,7 @@ impl Record {
 
     /// The JSON text of a put; `None` for the other kinds.
     pub fn json(&self) -> Option<&str> {
-        match self.kind {
-            Kind::Put => std::str::from_utf8(&self.value).ok(),
-            Kind::Delete | Kind::Raw => None,
-        }
+        self.as_record_ref().json()
     }
 
     /// The bytes of the value: JSON text of a put, anything of a raw record, nothing of a delete.
@@ -96,21 +155,18 @@ impl Record {
     /// # Errors
     /// `is_invalid` if the record has no JSON value or it is no `T`.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
-        let json =
-            self.json().ok_or_else(|| Error::invalid("the record has no JSON value").at_seq(self.seq))?;
-        decode(json, self.nonfinite).map_err(|e| e.at_seq(self.seq))
+        self.as_record_ref().to()
     }
-}
 
-impl RecordRef<'_> {
-    pub(crate) fn to_record(self) -> Record {
-        Record {
+    /// The same record, borrowed.
+    pub fn as_record_ref(&self) -> RecordRef<'_> {
+        RecordRef {
             seq: self.seq,
             time_us: self.time_us,
             kind: self.kind,
             nonfinite: self.nonfinite,
-            key: self.key.to_string(),
-            value: self.value.to_vec(),
+            key: &self.key,
+            value: &self.value,
         }
     }
 }
