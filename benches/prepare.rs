@@ -35,7 +35,8 @@ struct Point<'a> {
     ts: f64,
 }
 
-const COMPACT: &str = r#"{"run_id":"run-0042","stage":"TRAINING","step":1234,"loss":0.123456,"acc":0.98,"ts":1767871234.123}"#;
+const COMPACT: &str =
+    r#"{"run_id":"run-0042","stage":"TRAINING","step":1234,"loss":0.123456,"acc":0.98,"ts":1767871234.123}"#;
 /// The same as Python's `json.dumps` writes it.
 const SPACED: &str = r#"{"run_id": "run-0042", "stage": "TRAINING", "step": 1234, "loss": 0.123456, "acc": 0.98, "ts": 1767871234.123}"#;
 

@@ -150,7 +150,10 @@ impl Batch {
     /// `is_invalid` for what JSON cannot hold (such as a map whose keys are maps), or a key that is too long.
     pub fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<&mut Batch> {
         let text = value::encode(value).map_err(refused)?;
-        self.push(Kind::Put, text.nonfinite, key, text.text.as_bytes())
+        self.push(Kind::Put, key, text.text.len(), |out| {
+            out.extend_from_slice(text.text.as_bytes());
+            Ok(text.nonfinite)
+        })
     }
 
     /// Adds a put of JSON text. White space between tokens is removed, everything else is kept to the letter.
@@ -158,8 +161,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` unless parsing the text into a `serde_json::Value` would succeed, or if the key is too long.
     pub fn put_json(&mut self, key: &str, json: &str) -> Result<&mut Batch> {
-        let text = value::check(json).map_err(refused)?;
-        self.push(Kind::Put, false, key, text.as_bytes())
+        self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| false))
     }
 
     /// Adds a delete of a key.
@@ -167,7 +169,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` if the key is too long.
     pub fn delete(&mut self, key: &str) -> Result<&mut Batch> {
-        self.push(Kind::Delete, false, key, b"")
+        self.push(Kind::Delete, key, 0, |_| Ok(false))
     }
 
     /// Adds opaque bytes; only cohorts whose fold is `log` take them.
@@ -175,12 +177,22 @@ impl Batch {
     /// # Errors
     /// `is_invalid` if the key is too long.
     pub fn put_raw(&mut self, key: &str, bytes: &[u8]) -> Result<&mut Batch> {
-        self.push(Kind::Raw, false, key, bytes)?;
+        self.push(Kind::Raw, key, bytes.len(), |out| {
+            out.extend_from_slice(bytes);
+            Ok(false)
+        })?;
         self.raw = true;
         Ok(self)
     }
 
-    fn push(&mut self, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) -> Result<&mut Batch> {
+    /// Adds a record whose value `value` appends, as [`format::put_record`] wants it.
+    fn push(
+        &mut self,
+        kind: Kind,
+        key: &str,
+        size: usize,
+        value: impl FnOnce(&mut Vec<u8>) -> std::result::Result<bool, value::Fault>,
+    ) -> Result<&mut Batch> {
         if key.len() > MAX_KEY_BYTES {
             return Err(Error::invalid(format!(
                 "a key takes at most {MAX_KEY_BYTES} bytes, this one has {}",
@@ -191,14 +203,15 @@ impl Batch {
             return Err(Error::invalid(format!("keys that begin with {RESERVED_KEY} are reserved"))
                 .advise("serde_json would read them as something else; choose another key"));
         }
-        let len = self.bytes.len() + format::RECORD_OVERHEAD + key.len() + value.len();
-        if len > format::MAX_BODY as usize {
+        let start = self.bytes.len();
+        format::put_record(&mut self.bytes, kind, key, size, value).map_err(refused)?;
+        if self.bytes.len() > format::MAX_BODY as usize {
+            self.bytes.truncate(start);
             return Err(Error::invalid(format!("a batch takes at most {} bytes", format::MAX_BODY))
                 .advise("append it in several batches"));
         }
         // Below MAX_BODY (2³⁰) bytes there are fewer than 2³² records of 17 bytes or more.
         self.count += 1;
-        format::put_record(&mut self.bytes, kind, nonfinite, key, value);
         Ok(self)
     }
 

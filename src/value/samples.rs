@@ -1,8 +1,16 @@
 //! Values for the tests: JSON text as people write it, and Rust values of every shape.
 
+use super::{Fault, check};
 use quickcheck::{Arbitrary, Gen};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
+
+/// What [`check`] makes of a text.
+pub(super) fn checked(text: &str) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    check(text, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
 
 /// JSON as people write it: odd white space, numbers, escapes, equal keys. Not all of it is a
 /// value.
