@@ -18,6 +18,9 @@ pub const MAX_KEY_BYTES: usize = 65_535;
 /// serde_json gives an object whose first key begins so a meaning of its own, and keys become keys of the snapshot.
 const RESERVED_KEY: &str = "$serde_json::private::";
 
+/// Room for the text of a value whose length is not known yet. Most have less, so that a batch of one is allocated once.
+const USUAL_VALUE: usize = 240;
+
 /// What a record does to the entry of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -149,11 +152,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` for what JSON cannot hold (such as a map whose keys are maps), or a key that is too long.
     pub fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<&mut Batch> {
-        let text = value::encode(value).map_err(refused)?;
-        self.push(Kind::Put, key, text.text.len(), |out| {
-            out.extend_from_slice(text.text.as_bytes());
-            Ok(text.nonfinite)
-        })
+        self.push(Kind::Put, key, USUAL_VALUE, |out| value::encode(value, out))
     }
 
     /// Adds a put of JSON text. White space between tokens is removed, everything else is kept to the letter.

@@ -174,9 +174,8 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode;
     use super::super::nonfinite::{Meaning, meaning, spelling};
-    use super::super::samples::{Json, Mutated, checked};
+    use super::super::samples::{Json, Mutated, checked, encoded};
     use super::*;
     use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
     use serde_json::{Value, json};
@@ -350,8 +349,8 @@ mod tests {
 
     #[test]
     fn the_flag_lasts_as_long_as_a_number_needs_it() {
-        let old = encode(&json!({"text": "NaN", "tilde": "~NaN"})).unwrap();
-        let number = encode(&HashMap::from([("auc", f64::NAN)])).unwrap();
+        let old = encoded(&json!({"text": "NaN", "tilde": "~NaN"})).unwrap();
+        let number = encoded(&HashMap::from([("auc", f64::NAN)])).unwrap();
         let both = merge(Some((&old.text, old.nonfinite)), (&number.text, number.nonfinite)).unwrap();
         let written = |merged: &Text| understood(&merged.text, merged.nonfinite);
         assert!(both.nonfinite);
