@@ -307,8 +307,8 @@ impl Body {
     }
 }
 
-/// Appends one record to a body. `value` appends the value's bytes, about `size` of them, and says whether they are nonfinite;
-/// if it fails, the body is as it was.
+/// Appends one record to a body. `value` appends the value's bytes, about `size` of them, and says whether they are nonfinite.
+/// If it fails, what stands behind the old end of the body is no record.
 pub(crate) fn put_record<E>(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -318,23 +318,15 @@ pub(crate) fn put_record<E>(
 ) -> Result<(), E> {
     let start = out.len();
     out.reserve(RECORD_OVERHEAD + key.len() + size);
-    // The value's length is known, and written, when the value is there: so nothing need hold it before.
+    // The value is made where it stays, so its length is known last.
     put(out, (kind as u8, key, 0u64));
     let begin = out.len();
-    match value(out) {
-        Ok(nonfinite) => {
-            let len = (out.len() - begin) as u64;
-            put_at(out, begin - VALUE_LEN, len);
-            if nonfinite {
-                out[start] |= NONFINITE_BIT;
-            }
-            Ok(())
-        }
-        Err(error) => {
-            out.truncate(start);
-            Err(error)
-        }
+    if value(out)? {
+        out[start] |= NONFINITE_BIT;
     }
+    let len = (out.len() - begin) as u64;
+    put_at(out, begin - VALUE_LEN, len);
+    Ok(())
 }
 
 /// The bytes of one record's key and value beside their content.

@@ -67,9 +67,8 @@ impl Pass<'_> {
                     let object = first == b'{';
                     open.push(object)?;
                     self.at += 1;
-                    if self.token()? == if object { b'}' } else { b']' } {
-                        // It is closed below.
-                    } else {
+                    let empty = self.token()? == if object { b'}' } else { b']' };
+                    if !empty {
                         if object {
                             self.key()?;
                         }
@@ -84,7 +83,7 @@ impl Pass<'_> {
             // Here one has ended.
             loop {
                 if open.0 == 1 {
-                    return if self.token().is_none() { Some(()) } else { None };
+                    return self.token().is_none().then_some(());
                 }
                 let object = open.0 & 1 == 1;
                 match self.token()? {
@@ -111,6 +110,7 @@ impl Pass<'_> {
         if byte > b' ' { Some(byte) } else { self.token_behind_white() }
     }
 
+    /// [`Pass::token`] where the byte is none of a token.
     fn token_behind_white(&mut self) -> Option<u8> {
         self.keep();
         let behind = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
@@ -148,6 +148,7 @@ impl Pass<'_> {
         Some(())
     }
 
+    /// A string that is no key.
     fn string(&mut self) -> Option<()> {
         self.at += 1;
         loop {
@@ -184,6 +185,7 @@ impl Pass<'_> {
         }
     }
 
+    /// This literal.
     fn literal(&mut self, literal: &[u8]) -> Option<()> {
         if !self.bytes[self.at..].starts_with(literal) {
             return None;
@@ -192,6 +194,7 @@ impl Pass<'_> {
         Some(())
     }
 
+    /// A number, or nothing that is plain: what begins no other value comes here.
     fn number(&mut self) -> Option<()> {
         if self.bytes.get(self.at) == Some(&b'-') {
             self.at += 1;
@@ -224,5 +227,126 @@ impl Pass<'_> {
             self.at += 1;
         }
         (self.at > start).then_some(self.at - start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{compact, verify};
+    use super::super::samples::{Json, Mutated};
+    use super::*;
+    use quickcheck::{Arbitrary, Gen, QuickCheck};
+    use std::borrow::Cow;
+
+    /// The text as copied, if it is plain.
+    fn copied(text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        copy_plain(text, &mut out).then(|| String::from_utf8(out).unwrap())
+    }
+
+    /// Whether the quick way lets pass only what the thorough one does, and as the same text.
+    fn agrees(text: &str) -> bool {
+        let compacted = compact(text);
+        let copied = copied(text);
+        let sound = copied.as_ref().is_none_or(|it| *it == compacted && verify(text).is_ok());
+        sound && is_plain(text) == (copied.is_some() && matches!(compacted, Cow::Borrowed(_)))
+    }
+
+    /// Tokens in any order, whole and broken: more of this is nearly JSON than of any bytes.
+    #[derive(Clone, Debug)]
+    struct Soup(String);
+
+    impl Arbitrary for Soup {
+        fn arbitrary(g: &mut Gen) -> Soup {
+            let tokens = "{ } [ ] : , \" \" \"a\" \"a\": \"$serde_json::private::Number\": \\ \\n \\u0041 \\\" - + . 0 1 12 e E e9 e400 \
+                          true false null tru \u{1f} \u{7f} é 🦀";
+            let tokens: Vec<&str> = tokens.split(' ').chain([" ", "\n", "\t\r", "\u{b}", "\u{a0}"]).collect();
+            Soup((0..u8::arbitrary(g) % 12).map(|_| *g.choose(&tokens).unwrap()).collect())
+        }
+    }
+
+    #[test]
+    fn what_is_plain_is_a_value_and_copied_as_such() {
+        QuickCheck::new().tests(60_000).quickcheck((|it: Mutated| agrees(&it.0)) as fn(Mutated) -> bool);
+        QuickCheck::new().tests(30_000).quickcheck((|it: Json| agrees(&it.0)) as fn(Json) -> bool);
+        QuickCheck::new().tests(200_000).quickcheck((|it: Soup| agrees(&it.0)) as fn(Soup) -> bool);
+    }
+
+    #[test]
+    fn every_short_text_is_judged_right() {
+        let mut plain = 0;
+        for (alphabet, len) in
+            [("{}[]\":, a1", 6), ("-+.eE019 ", 6), ("\"\\u/n$\u{1f}é", 6), ("{\"a\\$\": }", 6)]
+        {
+            let alphabet: Vec<char> = alphabet.chars().collect();
+            let texts = (1..=len).map(|len| alphabet.len().pow(len)).sum();
+            for mut number in 0..=texts {
+                let mut text = String::new();
+                while number > 0 {
+                    text.push(alphabet[(number - 1) % alphabet.len()]);
+                    number = (number - 1) / alphabet.len();
+                }
+                assert!(agrees(&text), "{text:?}");
+                plain += usize::from(copied(&text).is_some());
+            }
+        }
+        assert!(plain > 10_000, "{plain} were plain");
+    }
+
+    #[test]
+    fn every_character_at_every_place_is_judged_right() {
+        let texts =
+            ["\"0123456789abcdefghi\"", "{\"0123456789abcdefg\" :1}", "[-1234567890.1234567890e-12, 9]"];
+        for text in texts {
+            assert_eq!(copied(text).as_deref(), Some(&*compact(text)), "{text}");
+            for at in 0..text.len() {
+                for character in ('\0'..='\u{ff}').chain(['🦀', '\u{2028}']) {
+                    let odd = format!("{}{character}{}", &text[..at], &text[at + 1..]);
+                    assert!(agrees(&odd), "{odd:?}");
+                }
+                assert!(agrees(&text[..at]), "{}", &text[..at]);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_json_is_plain() {
+        let texts = [
+            r#"{"run_id":"run-0042","step":1234,"loss":0.123456,"ts":1767871234.123}"#,
+            r#"{"run_id": "run-0042", "tags": ["a", "b c"], "best": null, "done": false, "on": true}"#,
+            r#" [ -0, -1.5, 1e9, 2E-07, 1e+10, 18446744073709551616, {}, [], "", {"": {}} ] "#,
+            r#"["a \"word\"","C:\\dir\/","\b\f\n\r\t","$","é 🦀","a string of more than eight bytes"]"#,
+            "{\n  \"a\": [\n    1,\n    2\n  ]\n}\n",
+            "null",
+        ];
+        for text in texts {
+            assert_eq!(copied(text).as_deref(), Some(&*compact(text)), "{text}");
+            assert!(verify(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_closer_look_is_not_plain() {
+        let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        let object = |depth| r#"{"a":"#.repeat(depth) + "1" + &"}".repeat(depth);
+        for depth in 1..=DEEPEST as usize {
+            assert!(is_plain(&deep(depth)) && is_plain(&object(depth)), "{depth}");
+        }
+        let digits = |count| "9".repeat(count);
+        assert!(is_plain(&digits(MOST_DIGITS)) && is_plain(&(digits(MOST_DIGITS) + "e99")));
+        let closer = [
+            deep(DEEPEST as usize + 1),
+            object(DEEPEST as usize + 1),
+            deep(128),
+            deep(1_000_000),
+            digits(MOST_DIGITS + 1),
+            "1e100".into(),
+            r#"{"$":1}"#.into(),
+            r#"{"\n":1}"#.into(),
+            r#""\u0041""#.into(),
+        ];
+        for text in closer {
+            assert!(agrees(&text) && copied(&text).is_none(), "{text}");
+        }
     }
 }
