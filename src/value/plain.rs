@@ -339,6 +339,8 @@ mod tests {
             object(DEEPEST as usize + 1),
             deep(128),
             deep(1_000_000),
+            // Not closed: the bit of the object must not be taken for the first one.
+            r#"{"a":"#.to_owned() + &deep(DEEPEST as usize),
             digits(MOST_DIGITS + 1),
             "1e100".into(),
             r#"{"$":1}"#.into(),
