@@ -66,7 +66,7 @@ pub fn number(value: f64) -> String {
         middle if middle >= 9.995 => format!("{value:.1}"),
         middle if middle >= 0.0995 => format!("{value:.2}"),
         0.0 => "0".to_string(),
-        _ => format!("{value:.4}"),
+        _ => format!("{value:.3}"),
     }
 }
 

@@ -21,7 +21,8 @@ type Costs = Vec<(Duration, Duration)>;
 
 pub fn run(bench: &Bench) -> Result<()> {
     markdown::heading("Growth");
-    let marks = MARKS.map(|mark| bench.scaled(mark).max(2 * WINDOWS * WINDOW));
+    let mut marks = MARKS.map(|mark| bench.scaled(mark).max(2 * WINDOWS * WINDOW)).to_vec();
+    marks.dedup();
     let peers = [TALLYFOLD, SQLITE, LMDB, FLOOR];
     let costs = peers.map(|peer| {
         bench.progress(&format!("growth, {}", peer.name()));
@@ -31,7 +32,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         "The cost of one append, written, with so many records there (the median of {WINDOWS} windows of {WINDOW}), and behind it \
          that of the first append of a process that opens the store, the opening included."
     ));
-    let names = marks.map(|mark| format!("{} records", number(mark as f64)));
+    let names = marks.iter().map(|mark| format!("{} records", number(*mark as f64)));
     let columns = [String::new()].into_iter().chain(names).chain(["last / first".to_string()]);
     let mut table = Table::new(columns);
     for (peer, costs) in peers.iter().zip(&costs) {

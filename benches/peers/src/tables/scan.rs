@@ -81,7 +81,7 @@ fn print(bench: &Bench, records: u64, scanned: &[Scanned]) {
     markdown::heading("Scan");
     markdown::paragraph(&format!(
         "Opening a store and reading all of its {records} records from the page cache, each byte looked at. tallyfold checks every \
-         CRC; the others have none."
+         CRC; LMDB and the file have none, and SQLite none outside its WAL."
     ));
     let rate = |peer: &Scanned| match peer.seconds.len() == bench.runs {
         true => median(peer.seconds.iter().map(|seconds| records as f64 / seconds)),
