@@ -1,10 +1,10 @@
-# `make demo`: the main job on real input. `make test`: everything a change has to pass.
+# `make demo`: the main job on real input. `make test`: everything a change has to pass. `make bench`: how fast it is.
 
 CARGO ?= cargo
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test format lint check-tests doctest portable deny
+.PHONY: demo test format lint check-tests doctest portable deny bench
 
 demo:
 	$(CARGO) build --release --quiet
@@ -38,3 +38,7 @@ portable:
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:
 	$(CARGO) deny check bans licenses sources
+
+# tallyfold beside SQLite, LMDB and others, as Markdown: ten minutes. BENCH="--only durable" is one table, BENCH=--help the rest.
+bench:
+	$(CARGO) run --release --quiet --package tallyfold-peers -- $(BENCH)

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::attach::Writer;
 use crate::compact::{self, Compaction};
 use crate::cursor::Cursor;
-use crate::durable::Writer;
 use crate::error::{Error, Kind, Result};
 use crate::fold::{Entry, Fold};
 use crate::format::Body;
 use crate::home::Home;
 use crate::journal::Turn;
 use crate::record::{Batch, Seq};
+use crate::segment::Through;
 use crate::settings::Settings;
 use crate::stats::{self, Stats};
 use crate::sys::PerProcess;
@@ -36,9 +37,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // A child's copy of its parent's handle has nothing of its own to sync. An error has nowhere to go from here: who
         // wants to know calls `detach`.
-        if self.writer.is_attached() {
-            let _ = self.writer.detach(DROP_TIMEOUT.min(self.writer.home().timeout()));
-        }
+        let _ = self.writer.detach(DROP_TIMEOUT.min(self.writer.home().timeout()));
     }
 }
 
@@ -221,35 +220,43 @@ impl Cohort {
         }
         let body = batch.into_body();
         let timeout = self.timeout();
+        let through = if durable { Through::File } else { Through::Memory };
+        let attachment = self.writer().attachment(self.timeout())?;
         let last = match expect {
-            None => self.writer().journal()?.get()?.append(&body, timeout, |_| Ok(()))?,
-            Some(Expect::Head(expected)) => {
-                self.writer().journal()?.get()?.append(&body, timeout, |journal| {
-                    let head = journal.next_seq() - 1;
-                    if head == expected { Ok(()) } else { Err(conflict("the cohort", expected, head)) }
-                })?
-            }
+            None => attachment.append(&body, through, timeout, |_| Ok(()))?,
+            Some(Expect::Head(expected)) => attachment.append(&body, through, timeout, |journal| {
+                let head = journal.next_seq() - 1;
+                if head == expected { Ok(()) } else { Err(conflict("the cohort", expected, head)) }
+            })?,
             Some(Expect::Key(key, expected)) => {
                 if settings.fold == Fold::Log {
                     return Err(Error::invalid(
                         "a cohort whose fold is log has no entries to expect anything of",
                     ));
                 }
-                self.with_reader(|reader| self.append_if_key(reader, &body, key, expected))?
+                self.with_reader(|reader| self.append_if_key(reader, &body, through, key, expected))?
             }
         };
         if durable {
-            self.writer().sync(last, timeout)?;
+            attachment.sync(last, timeout)?;
         }
         Ok(last)
     }
 
     /// Catches up outside the lock, and checks only a bounded rest inside.
-    fn append_if_key(&self, reader: &mut Reader, body: &Body, key: &str, expected: Seq) -> Result<Seq> {
+    fn append_if_key(
+        &self,
+        reader: &mut Reader,
+        body: &Body,
+        through: Through,
+        key: &str,
+        expected: Seq,
+    ) -> Result<Seq> {
+        let attachment = self.writer().attachment(self.timeout())?;
         loop {
             reader.refresh()?;
             let mut too_far = false;
-            let appended = self.writer().journal()?.get()?.append(body, self.timeout(), |journal| {
+            let appended = attachment.append(body, through, self.timeout(), |journal| {
                 let (place, (segment, offset)) = (journal.place(), reader.position());
                 too_far = segment != place.segment || place.offset.saturating_sub(offset) > READ_UNDER_LOCK;
                 if too_far {
@@ -365,12 +372,9 @@ impl Cohort {
     /// # Errors
     /// `is_durability_unknown` if the sync fails.
     pub fn sync(&self) -> Result<()> {
-        let last = {
-            let mut slot = self.writer().journal()?;
-            let journal = slot.get()?;
-            journal.under_lock(self.timeout(), |journal| Ok(Turn::Done(journal.next_seq() - 1)))?
-        };
-        self.writer().sync(last, self.timeout())
+        let attachment = self.writer().attachment(self.timeout())?;
+        let last = attachment.under_lock(self.timeout(), |journal| Ok(Turn::Done(journal.next_seq() - 1)))?;
+        attachment.sync(last, self.timeout())
     }
 
     /// Syncs what this process wrote and puts it on disk that it is durable. Dropping the last handle does the same, and cannot

@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
-use crate::journal::Turn;
+use crate::journal::{Sealed, Turn};
 use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment};
@@ -68,20 +68,15 @@ pub(crate) fn run(cohort: &Cohort) -> Result<Compaction> {
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     remove_temporary(home)?;
 
-    let (sealed, through, epoch) = {
-        let mut slot = cohort.writer().journal()?;
-        let journal = slot.get()?;
-        let sealed = journal.seal(cohort.timeout())?;
-        (sealed, journal.sealed_through(), journal.epoch())
-    };
-    cohort.writer().sync(through, cohort.timeout())?;
+    let attachment = cohort.writer().attachment(cohort.timeout())?;
+    let Sealed { last, through, epoch } = attachment.seal(cohort.timeout())?;
+    attachment.sync(through, cohort.timeout())?;
     home.dir.sync()?;
-    if let Some(sealed) = &sealed {
-        let segment = &sealed.segment;
-        segment.file.punch(sealed.end.next_multiple_of(PAGE), segment.file.len()?);
+    if let Some((segment, end)) = &last {
+        segment.file.punch(end.next_multiple_of(PAGE), segment.file.len()?);
     }
     if home.settings.fold == Fold::Log {
-        return Ok(if sealed.is_some() { Compaction::Sealed { seq: through } } else { Compaction::Nothing });
+        return Ok(if last.is_some() { Compaction::Sealed { seq: through } } else { Compaction::Nothing });
     }
 
     let base = Base::find(home)?;
@@ -247,9 +242,7 @@ fn quarantine_snapshot(home: &Home) -> Result<()> {
 /// Step 6.
 fn publish(cohort: &Cohort, base: &Base, temporary: &str, through: Seq) -> Result<()> {
     let home = cohort.home();
-    let mut slot = cohort.writer().journal()?;
-    let journal = slot.get()?;
-    let published = journal.under_lock(cohort.timeout(), |_| {
+    let published = cohort.writer().attachment(cohort.timeout())?.under_lock(cohort.timeout(), |_| {
         let now = match home.snapshot(names::SNAPSHOT) {
             Ok(snapshot) => snapshot.map(|snapshot| snapshot.head),
             Err(e) if e.is_corruption() => None,

@@ -127,7 +127,7 @@ impl Trail {
                 _ => self.home.dir.open_read(names::COMPACT_LOCK, Names::One).ok().map(LockFile::new),
             };
             let _held = match &compact_lock {
-                Some(lock) => Some(lock.shared(Patience::of(self.home.timeout()))?),
+                Some(lock) => Some(lock.shared(&Patience::of(self.home.timeout()))?),
                 None => None,
             };
             let place = self.scan.place();

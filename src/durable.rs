@@ -1,106 +1,139 @@
-//! What makes written records durable: syncs, what follows when one fails, and the last word of a process that detaches.
+//! What makes written records durable: syncs, one for all who wait, and the last word of a process that detaches.
 //!
 //! A sync that fails is never repeated and trusted: the kernel may have marked the lost pages clean, and would say that all is
-//! well to the next caller, and to every process that opens the file later. So a failure leaves a mark at the active segment
-//! (`<number>.poison`), and whoever appends next first carries every record that is not known durable into a new segment.
+//! well to the next caller, and to every process that opens the file later. So a failure leaves a mark (`cut.rs`), and whoever
+//! appends next first carries every record that is not known durable into a new segment.
+//!
+//! # One sync for all processes that wait (class `memory`)
+//! 1. A waiter whose seq is durable by now returns.
+//! 2. Else it tries to become the leader. Who does not sleeps until the running sync has ended, and begins again.
+//! 3. The leader says that it syncs, reads the published end, and syncs every segment from the last durable one on.
+//! 4. It publishes what is durable now. **Commit point.** It says that it has synced, steps down, and wakes all.
+//!
+//! So a waiter waits for two syncs at most: the one that ran when it came, and the next. A leader that dies is replaced; the
+//! result of its sync is missing, and counts as a failure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::attach::{Attachment, Writer};
 use crate::chain::Joint;
 use crate::error::{Error, Result};
 use crate::format::Body;
-use crate::home::Home;
-use crate::journal::{Journal, durability_unknown};
+use crate::journal::{Turn, durability_unknown};
 use crate::record::Seq;
-use crate::sys::PerProcess;
+use crate::segment::{Access, Found, Segment, Through};
+use crate::sys::{Control, Patience};
 
-/// The writing half of a cohort handle: attached when first used, once in each process of a line of forks.
-pub(crate) struct Writer {
-    home: Arc<Home>,
-    slot: PerProcess<Mutex<Option<Journal>>>,
-    /// Held by the thread that syncs. The threads share descriptors, and the kernel tells a failure to one caller of each: the
-    /// others must not ask before that one has left the mark. And what they wait for is mostly done when their turn comes.
-    syncing: PerProcess<Mutex<()>>,
-}
+/// How long a waiter sleeps before it asks whether the leader lives.
+const TEST_AFTER: Duration = Duration::from_millis(20);
 
-/// The journal of this process, while nobody else in it uses it.
-pub(crate) struct JournalSlot<'a> {
-    home: &'a Arc<Home>,
-    slot: MutexGuard<'a, Option<Journal>>,
-}
-
-impl Writer {
-    pub(crate) fn new(home: Arc<Home>) -> Writer {
-        Writer { home, slot: PerProcess::new(), syncing: PerProcess::new() }
-    }
-
-    /// Whether this process has used it.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.slot.existing().is_some()
-    }
-
-    pub(crate) fn home(&self) -> &Arc<Home> {
-        &self.home
-    }
-
-    pub(crate) fn journal(&self) -> Result<JournalSlot<'_>> {
-        let mutex = self.slot.get(|| Mutex::new(None));
-        let slot = mutex.lock().unwrap_or_else(|poisoned| {
-            // A thread panicked in the middle: what it knew is dropped, and found again on disk.
-            let mut slot = PoisonError::into_inner(poisoned);
-            *slot = None;
-            mutex.clear_poison();
-            slot
-        });
-        Ok(JournalSlot { home: &self.home, slot })
-    }
-}
-
-impl JournalSlot<'_> {
-    /// The last seq this process wrote and has not detached from; 0: none.
-    pub(crate) fn wrote(&self) -> Seq {
-        self.slot.as_ref().map_or(0, Journal::wrote)
-    }
-
-    pub(crate) fn get(&mut self) -> Result<&mut Journal> {
-        match &mut *self.slot {
-            Some(journal) => Ok(journal),
-            empty => Ok(empty.insert(Journal::attach(Arc::clone(self.home))?)),
-        }
-    }
-}
-
-impl Writer {
-    /// Makes every record up to `seq` durable. The syncs run outside the append lock and outside the mutex of this process, so
-    /// nobody waits for them who has not asked for it.
+impl Attachment {
+    /// Makes every record up to `seq` durable. The syncs run outside the append lock, so nobody waits for them who has not asked
+    /// for it.
     ///
     /// # Errors
     /// `is_durability_unknown`: written as `seq`, and a sync has failed.
     pub(crate) fn sync(&self, seq: Seq, timeout: Duration) -> Result<()> {
-        let _turn = self.syncing.get(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner);
+        match self.control() {
+            Some(control) => self.sync_together(control, seq, &Patience::of(timeout)),
+            None => self.sync_alone(seq, timeout),
+        }
+    }
+
+    fn sync_together(&self, control: &Control, seq: Seq, patience: &Patience) -> Result<()> {
+        let mut test = false;
+        loop {
+            // Before the last look at what is durable: so a sync that ends between the two is not slept through.
+            let round = control.round();
+            let poisoned = control.is_poisoned();
+            if control.durable_seq() >= seq {
+                return Ok(());
+            }
+            if poisoned {
+                // Whoever comes first into the append lock moves the records to other pages, and they are durable there.
+                self.under_lock(patience.timeout(), |_| Ok(Turn::Done(())))
+                    .map_err(|e| durability_unknown(seq, e))?;
+                continue;
+            }
+            if let Some(leading) = control.try_lock_sync(test) {
+                let led = match control.durable_seq() >= seq {
+                    true => Ok(()),
+                    false => self.lead(control, patience),
+                };
+                drop(leading);
+                control.wake_sleepers();
+                led.map_err(|e| durability_unknown(seq, e))?;
+                continue;
+            }
+            let left = patience.left();
+            if left.is_zero() {
+                let late =
+                    Error::new(crate::error::Kind::LockTimeout, "another process does not end its sync")
+                        .at(self.home.dir.path());
+                return Err(durability_unknown(seq, late));
+            }
+            test = !control.sleep_in_round(round, left.min(TEST_AFTER));
+        }
+    }
+
+    /// Steps 3 and 4, by the owner of the sync lock. After a leader that died only the mark is made, and while records have to
+    /// be moved nothing is: a sync of their pages would say that all is well. See [`sync_together`](Attachment::sync_together).
+    fn lead(&self, control: &Control, patience: &Patience) -> Result<()> {
+        let missing = control.begin_sync();
+        let led = if missing || control.is_poisoned() {
+            Ok(())
+        } else {
+            let end = control.ends().read();
+            (control.unsynced_from().max(1)..=end.segment)
+                .try_for_each(|number| self.sync_segment(number))
+                .map(|()| control.set_durable(end.next_seq.saturating_sub(1), end.segment))
+        };
+        if missing || led.is_err() {
+            self.poison(patience);
+        }
+        control.end_sync();
+        led
+    }
+
+    /// Syncs a segment, through the same descriptor as the last time: it is told of every failure since it was opened.
+    fn sync_segment(&self, number: u64) -> Result<()> {
+        let mut last = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = last.as_ref().filter(|segment| segment.number == number) {
+            return segment.sync();
+        }
+        match Segment::open(&self.home.dir, number, &self.home.owner, Access::Write)? {
+            Some(Found::Linked(linked)) => last.insert(linked.segment).sync(),
+            // Retired, so synced before; or a number that a cut has left behind.
+            None | Some(Found::Spare(_)) => Ok(()),
+            Some(Found::Damaged(damaged)) => Err(damaged.error(self.home.dir.path())),
+        }
+    }
+
+    fn sync_alone(&self, seq: Seq, timeout: Duration) -> Result<()> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let (segments, written) = {
-            let mut journal = self.journal()?;
-            let journal = journal.get()?;
+            let journal = self.journal()?;
             if journal.durable_seq() >= seq {
                 return Ok(());
             }
             (journal.unsynced(), journal.next_seq() - 1)
         };
-        let synced = self.sync_all(segments);
-        let mut journal = self.journal()?;
-        let journal = journal.get()?;
-        if let Err(e) = synced {
-            journal.poison(timeout);
+        if let Err(e) = self.sync_all(segments) {
+            self.poison(&Patience::of(timeout));
             return Err(durability_unknown(seq, e));
         }
+        let mut journal = self.journal()?;
         // A failure of somebody else's, of which our own sync was not told because we opened the file after it.
         if journal.is_poisoned()? {
-            let mark = Error::corruption("another sync of this segment has failed").at(self.home.dir.path());
-            return Err(durability_unknown(seq, mark));
+            return Err(durability_unknown(seq, self.failed_elsewhere()));
         }
         journal.synced(written);
         Ok(())
+    }
+
+    fn failed_elsewhere(&self) -> Error {
+        Error::corruption("another sync of this segment has failed").at(self.home.dir.path())
     }
 
     fn sync_all(&self, segments: Vec<Joint>) -> Result<()> {
@@ -115,24 +148,40 @@ impl Writer {
             return Ok(());
         }
         self.sync(wrote, timeout)?;
-        let last_word = {
-            let mut journal = self.journal()?;
-            let journal = journal.get()?;
-            if journal.durable_seq_on_disk() < wrote {
-                journal.append(&Body::empty(), timeout, |_| Ok(())).map_err(|e| {
-                    let kind = e.kind();
-                    e.become_kind(kind, "all records are durable; only the note of that could not be written")
-                })?;
-                journal.unsynced()
-            } else {
-                Vec::new()
+        if self.journal()?.durable_seq_on_disk() < wrote {
+            self.append(&Body::empty(), Through::File, timeout, |_| Ok(())).map_err(|e| {
+                let kind = e.kind();
+                e.become_kind(kind, "all records are durable; only the note of that could not be written")
+            })?;
+            self.sync_last_word(wrote, timeout)?;
+        }
+        self.journal()?.detached();
+        Ok(())
+    }
+
+    /// The last word has no seq of its own to wait for.
+    fn sync_last_word(&self, wrote: Seq, timeout: Duration) -> Result<()> {
+        let patience = Patience::of(timeout);
+        let synced = match self.control() {
+            Some(control) => {
+                let leading = control.lock_sync(&patience)?;
+                let led = self.lead(control, &patience);
+                drop(leading);
+                control.wake_sleepers();
+                led
+            }
+            None => {
+                let segments = self.journal()?.unsynced();
+                self.sync_all(segments).inspect_err(|_| self.poison(&patience))
             }
         };
-        if let Err(e) = self.sync_all(last_word) {
-            self.journal()?.get()?.poison(timeout);
-            return Err(durability_unknown(wrote, e));
-        }
-        self.journal()?.get()?.detached();
-        Ok(())
+        synced.map_err(|e| durability_unknown(wrote, e))
+    }
+}
+
+impl Writer {
+    /// See [`Attachment::detach`]. A process that has not used the cohort has nothing to say.
+    pub(crate) fn detach(&self, timeout: Duration) -> Result<()> {
+        self.attached().map_or(Ok(()), |attachment: &Arc<Attachment>| attachment.detach(timeout))
     }
 }

@@ -233,16 +233,13 @@ impl Header {
 
     /// The header's bytes in a segment with this salt, and its CRC.
     pub(crate) fn encode(&self, salt: u32) -> ([u8; HEADER], u32) {
-        let mut out = Vec::with_capacity(HEADER);
-        put(
-            &mut out,
-            (self.body_len, self.count, self.first_seq, self.durable_seq, self.time_us, self.body_crc),
-        );
-        let sum = crc(&out, salt);
-        put(&mut out, sum);
-        let mut header = [0; HEADER];
-        header.copy_from_slice(&out);
-        (header, sum)
+        let mut out = [0; HEADER];
+        let fields =
+            (self.body_len, self.count, self.first_seq, self.durable_seq, self.time_us, self.body_crc);
+        put_at(&mut out, 0, fields);
+        let sum = crc(&out[..HEADER_CRC_AT], salt);
+        put_at(&mut out, HEADER_CRC_AT, sum);
+        (out, sum)
     }
 
     /// The header at the beginning of `bytes`, if its CRC holds and what it claims fits into the `left` bytes of its segment
@@ -317,14 +314,31 @@ impl Body {
     }
 }
 
-/// Appends one record to a body.
-pub(crate) fn put_record(out: &mut Vec<u8>, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) {
-    let kind = kind as u8 | if nonfinite { NONFINITE_BIT } else { 0 };
-    put(out, (kind, key, value));
+/// Appends one record to a body. `value` appends the value's bytes, about `size` of them, and says whether they are nonfinite.
+/// If it fails, what stands behind the old end of the body is no record.
+pub(crate) fn put_record<E>(
+    out: &mut Vec<u8>,
+    kind: Kind,
+    key: &str,
+    size: usize,
+    value: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+) -> Result<(), E> {
+    let start = out.len();
+    out.reserve(RECORD_OVERHEAD + key.len() + size);
+    // The value is made where it stays, so its length is known last.
+    put(out, (kind as u8, key, 0u64));
+    let begin = out.len();
+    if value(out)? {
+        out[start] |= NONFINITE_BIT;
+    }
+    let len = (out.len() - begin) as u64;
+    put_at(out, begin - VALUE_LEN, len);
+    Ok(())
 }
 
 /// The bytes of one record's key and value beside their content.
-pub(crate) const RECORD_OVERHEAD: usize = 1 + 8 + 8;
+pub(crate) const RECORD_OVERHEAD: usize = 1 + 8 + VALUE_LEN;
+const VALUE_LEN: usize = 8;
 
 /// How far the records of a body have been read. The body is given at each step, so that it may lie where it is.
 #[derive(Clone, Copy, Debug)]
@@ -438,6 +452,12 @@ fn put(out: &mut Vec<u8>, value: impl Encode) {
     debug_assert!(encoded.is_ok());
 }
 
+/// Writes over the bytes at `at`.
+fn put_at(out: &mut [u8], at: usize, value: impl Encode) {
+    let encoded = bincode::encode_into_slice(value, &mut out[at..], CONFIG);
+    debug_assert!(encoded.is_ok());
+}
+
 fn get<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Option<(T, usize)> {
     bincode::borrow_decode_from_slice(bytes, CONFIG).ok()
 }
@@ -453,10 +473,18 @@ mod tests {
         std::iter::from_fn(|| unread.next(body)).collect()
     }
 
+    fn record(out: &mut Vec<u8>, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) {
+        let put = put_record(out, kind, key, value.len(), |out| {
+            out.extend_from_slice(value);
+            Ok::<_, ()>(nonfinite)
+        });
+        assert_eq!(put, Ok(()));
+    }
+
     fn body(records: &[(Kind, bool, &str, &[u8])]) -> Body {
         let mut bytes = Vec::new();
         for (kind, nonfinite, key, value) in records {
-            put_record(&mut bytes, *kind, *nonfinite, key, value);
+            record(&mut bytes, *kind, *nonfinite, key, value);
         }
         Body::seal(bytes, records.len() as u32)
     }
@@ -543,7 +571,7 @@ mod tests {
         fn records_come_back_as_they_were_put(records: Vec<(bool, String, Vec<u8>)>) -> bool {
             let mut bytes = Vec::new();
             for (nonfinite, key, value) in &records {
-                put_record(&mut bytes, Kind::Raw, *nonfinite, key, value);
+                record(&mut bytes, Kind::Raw, *nonfinite, key, value);
             }
             let body = Body::seal(bytes, records.len() as u32);
             let header = Header::new(&body, 11, 0, 0);

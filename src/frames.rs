@@ -81,6 +81,14 @@ impl Frames {
         self.last_crc
     }
 
+    /// Goes to a place where a frame is known to begin, and what stands before it.
+    pub(crate) fn jump(&mut self, at: u64, next_seq: Seq, last_crc: u32) {
+        if self.at != at {
+            self.forget();
+        }
+        (self.at, self.next_seq, self.last_crc) = (at, next_seq, last_crc);
+    }
+
     /// Every frame before `end` is whole and will never change, and the segment lies where it may be mapped.
     pub(crate) fn settled(&mut self, end: u64) {
         self.settled = self.settled.max(end);

@@ -9,7 +9,7 @@ use crate::fold::Fold;
 use crate::names;
 use crate::record::Seq;
 use crate::segment::Owner;
-use crate::settings::Settings;
+use crate::settings::{LockClass, Settings};
 use crate::snapshot::Snapshot;
 use crate::sys::{Dir, Reach};
 
@@ -21,6 +21,8 @@ pub(crate) struct Home {
     pub(crate) settings: Settings,
     pub(crate) reach: Reach,
     pub(crate) file_system: String,
+    /// Whether processes can share memory here.
+    pub(crate) shares_memory: bool,
 }
 
 impl Home {
@@ -53,8 +55,11 @@ impl Home {
         }
     }
 
-    /// Whether `flock` can be believed here.
+    /// Whether the cohort's lock can be believed here.
     pub(crate) fn check_file_system(&self) -> Result<()> {
+        if self.settings.lock == LockClass::Memory && !self.shares_memory {
+            return Err(self.refused_memory());
+        }
         if self.reach != Reach::Network || self.settings.trust_network_locks {
             return Ok(());
         }
@@ -65,4 +70,19 @@ impl Home {
              flock), make the cohort with \"trust_network_locks\": true",
         ))
     }
+
+    fn refused_memory(&self) -> Error {
+        no_shared_memory(&self.file_system).at(self.dir.path()).advise(
+            "put the store on ext4, xfs or tmpfs of one Linux host; or make a cohort with \"lock\": \"file\" and append \
+             these records to it",
+        )
+    }
+}
+
+/// The lock class `memory` does not fit a file system.
+pub(crate) fn no_shared_memory(file_system: &str) -> Error {
+    let what = format!(
+        "refused: the lock class `memory` needs shared memory, and {file_system} does not keep space reserved"
+    );
+    Error::new(Kind::UnsafeFileSystem, what)
 }

@@ -1,49 +1,47 @@
-//! The writer's side of the journal: lock, find the tail, write, publish, rotate, and cut where the end was in doubt.
+//! The writer's side of the journal: lock, find the tail, write, publish, rotate.
 //!
 //! # An append
 //! 1. The body is encoded and its CRC computed. (no lock)
-//! 2. The append lock is taken, and the scan reads on to the tail from where this process last was.
-//! 3. A tail in doubt is cut off first, a poisoned segment left behind; a frame that does not fit rotates.
-//! 4. The header is finished and the frame written at the tail. **Commit point: the frame is whole.**
+//! 2. The append lock is taken, and the tail found: where shared memory says, or by reading on from where this process was.
+//! 3. A tail in doubt is cut off first, a poisoned segment left behind (`cut.rs`); a frame that does not fit rotates.
+//! 4. The header is finished, the frame written at the tail, its end published. **Commit point: the frame is whole.**
 //! 5. The lock is released. If durable was asked for, the segment is synced (`durable.rs`).
 //!
-//! What an append needs allocated or synced is made ready between two turns under the lock: a turn that lacks space or a spare
-//! segment gives the lock back, has it made, and begins again. Only a cut allocates and syncs under the lock, for nothing may
-//! follow before it is on the medium; and a network file system, where the lock's release is what publishes.
+//! What an append needs allocated or synced is made ready between two turns under the lock (`ready.rs`): a turn that lacks
+//! space or a spare segment gives the lock back, has it made, and begins again. Only a cut allocates and syncs under the lock,
+//! for nothing may follow before it is on the medium; and a network file system, where the lock's release is what publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::{Floor, Joint};
+use crate::attach::Attachment;
+use crate::chain::Joint;
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Body, FRAMES_BEGIN, Header, Link};
 use crate::home::Home;
-use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
-use crate::segment::{Access, Found, Linked, Segment};
-use crate::sys::{self, LockFile, Patience, Reach};
+use crate::segment::{Access, Linked, Segment, Through};
+use crate::sys::{self, Control, End, Patience, Reach};
 
-/// What a segment's file reserves when it is made, in bytes: little, for many cohorts stay small.
-pub(crate) const FIRST_RESERVE: u64 = 32 << 10;
-
-/// The journal of one cohort as one process writes it.
+/// What one process knows of a cohort's journal. Changed under the append lock.
 pub(crate) struct Journal {
-    home: Arc<Home>,
-    lock: Arc<LockFile>,
+    pub(crate) home: Arc<Home>,
+    /// The class `memory`: where the tail and what is durable are published.
+    pub(crate) control: Option<Arc<Control>>,
     /// At the tail, as of the last turn under the lock.
-    scan: Scan,
+    pub(crate) scan: Scan,
     /// Whether a turn under the lock has looked at the whole rest of the active segment.
     attached: bool,
     /// Whether a sync of this process has failed, and its records have not been moved yet.
-    sync_failed: bool,
+    pub(crate) sync_failed: bool,
     /// The highest seq this process knows to be durable: it said so on disk, or a sync of ours did.
     durable_seq: Seq,
     /// The last seq that this process wrote.
     wrote: Seq,
-    /// The segment that this process has seen to be durable as a spare.
-    spare: Option<Arc<Segment>>,
+    /// The segment that is known to be durable as a spare.
+    pub(crate) spare: Option<Arc<Segment>>,
 }
 
 /// How a turn under the lock ends.
@@ -64,7 +62,7 @@ pub(crate) enum Turn<T> {
 
 impl<T> Turn<T> {
     /// Goes on with what is done, or passes on what has to be made ready.
-    fn then<U>(self, next: impl FnOnce(T) -> Result<Turn<U>>) -> Result<Turn<U>> {
+    pub(crate) fn then<U>(self, next: impl FnOnce(T) -> Result<Turn<U>>) -> Result<Turn<U>> {
         match self {
             Turn::Done(done) => next(done),
             Turn::Grow { segment, end } => Ok(Turn::Grow { segment, end }),
@@ -74,28 +72,122 @@ impl<T> Turn<T> {
     }
 }
 
-/// A segment that has just been sealed, and where its frames end.
+/// What a compactor may fold.
 pub(crate) struct Sealed {
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) end: u64,
+    /// The segment that has just been sealed, and where its frames end; `None`: the active one had no frame.
+    pub(crate) last: Option<(Arc<Segment>, u64)>,
+    /// The last seq in a sealed segment.
+    pub(crate) through: Seq,
+    pub(crate) epoch: u64,
+}
+
+impl Attachment {
+    /// Appends a body and returns its last seq. `admit` is asked under the lock, with the journal at its tail, whether it may.
+    /// A body that will be synced does not go through memory: syncing a page that was stored to costs several times as much.
+    pub(crate) fn append(
+        &self,
+        body: &Body,
+        through: Through,
+        timeout: Duration,
+        mut admit: impl FnMut(&Journal) -> Result<()>,
+    ) -> Result<Seq> {
+        let len = format::frame_len(body.bytes.len());
+        let time_us = sys::wall_clock_us();
+        let mut ahead = None;
+        let seq = self.under_lock(timeout, |journal| {
+            admit(journal)?;
+            let at = journal.scan.place().offset;
+            let fits = at + len <= journal.home.settings.segment_bytes || at == FRAMES_BEGIN;
+            let turn = if fits { Turn::Done(()) } else { journal.rotate(len)? };
+            turn.then(|()| {
+                let Some(active) = journal.scan.linked() else { return Ok(Turn::Again) };
+                let (segment, end) = (&active.segment, journal.scan.place().offset + len);
+                if !segment.has_room(end) {
+                    return Ok(Turn::Grow { segment: Arc::clone(segment), end });
+                }
+                let seq = journal.write(body, time_us, through)?;
+                ahead = journal.wants_pages();
+                Ok(Turn::Done(seq))
+            })
+        })?;
+        if let Some((segment, end)) = ahead {
+            segment.populate(end);
+        }
+        Ok(seq)
+    }
+
+    /// Seals the active segment if there is anything in it. For a compactor, which folds sealed segments only.
+    pub(crate) fn seal(&self, timeout: Duration) -> Result<Sealed> {
+        self.under_lock(timeout, |journal| {
+            let end = journal.scan.place().offset;
+            let active = journal.scan.linked().map(|active| Arc::clone(&active.segment));
+            let last = active.filter(|_| end > FRAMES_BEGIN).map(|segment| (segment, end));
+            let turn = if last.is_some() { journal.rotate(0)? } else { Turn::Done(()) };
+            turn.then(|()| {
+                let through = journal.scan.linked().map_or(0, |active| active.link.first_seq - 1);
+                Ok(Turn::Done(Sealed { last, through, epoch: journal.epoch() }))
+            })
+        })
+    }
+
+    /// Runs `step` under the append lock with the scan at a tail that is beyond doubt, as often as it needs something made
+    /// ready first.
+    pub(crate) fn under_lock<T>(
+        &self,
+        timeout: Duration,
+        mut step: impl FnMut(&mut Journal) -> Result<Turn<T>>,
+    ) -> Result<T> {
+        let patience = Patience::of(timeout);
+        loop {
+            let inside = self.enter(&patience)?;
+            let turn = {
+                let mut journal = self.journal()?;
+                journal.find_tail()?.then(|()| step(&mut journal))?
+            };
+            drop(inside);
+            match turn {
+                Turn::Done(done) => return Ok(done),
+                Turn::Grow { segment, end } => {
+                    self.grow(&segment, end, &patience).map_err(nothing_written)?
+                }
+                Turn::Spare { frame_len } => {
+                    self.make_spare(frame_len, &patience).map_err(nothing_written)?
+                }
+                Turn::Again => {}
+            }
+        }
+    }
 }
 
 impl Journal {
     /// Finds the tail without a lock; the first turn under the lock makes sure of it.
-    pub(crate) fn attach(home: Arc<Home>) -> Result<Journal> {
-        home.check_file_system()?;
-        let lock = Arc::new(LockFile::new(home.dir.open_write(names::LOCK)?));
-        let scan = begin(&home)?;
-        Ok(Journal {
+    pub(crate) fn find(home: Arc<Home>, control: Option<Arc<Control>>) -> Result<Journal> {
+        let known = control.as_ref().map(|control| control.ends().read()).filter(|end| end.segment != 0);
+        let mut scan = Scan::nowhere(&home.dir, &home.owner, Access::Write);
+        if !match known {
+            Some(end) => scan.jump(&end)?,
+            None => false,
+        } {
+            scan = begin(&home)?;
+        }
+        if control.is_some()
+            && let Some(active) = scan.linked()
+        {
+            // A copy of the directory may have holes, and a store into a hole of a full disk would be SIGBUS.
+            active.segment.reserve_again()?;
+        }
+        let mut journal = Journal {
             home,
-            lock,
+            control,
             scan,
             attached: false,
             sync_failed: false,
             durable_seq: 0,
             wrote: 0,
             spare: None,
-        })
+        };
+        journal.open_window();
+        Ok(journal)
     }
 
     /// The first seq that no record has yet.
@@ -105,11 +197,6 @@ impl Journal {
 
     pub(crate) fn place(&self) -> Place {
         self.scan.place()
-    }
-
-    /// The last seq in a sealed segment.
-    pub(crate) fn sealed_through(&self) -> Seq {
-        self.scan.linked().map_or(0, |active| active.link.first_seq - 1)
     }
 
     /// What this process wrote is settled; it has nothing to say on its way out.
@@ -122,16 +209,23 @@ impl Journal {
     }
 
     pub(crate) fn durable_seq(&self) -> Seq {
-        self.durable_seq
+        match &self.control {
+            Some(control) => control.durable_seq(),
+            None => self.durable_seq,
+        }
     }
 
+    /// The last seq this process wrote and has not detached from; 0: none.
     pub(crate) fn wrote(&self) -> Seq {
         self.wrote
     }
 
     /// The highest durable seq that a frame or link on disk names.
     pub(crate) fn durable_seq_on_disk(&self) -> Seq {
-        self.scan.durable_seq()
+        match &self.control {
+            Some(control) => control.said_seq(),
+            None => self.scan.durable_seq(),
+        }
     }
 
     /// Everything up to a seq is durable: a sync of this process has made it so, or the disk says so.
@@ -142,52 +236,41 @@ impl Journal {
 
     /// The segments that hold records not known to be durable.
     pub(crate) fn unsynced(&self) -> Vec<Joint> {
-        self.scan.segments_from(self.durable_seq + 1)
-    }
-
-    /// Appends a body and returns its last seq. `admit` is asked under the lock, with the journal at its tail, whether it may.
-    pub(crate) fn append(
-        &mut self,
-        body: &Body,
-        timeout: Duration,
-        mut admit: impl FnMut(&Journal) -> Result<()>,
-    ) -> Result<Seq> {
-        let len = format::frame_len(body.bytes.len());
-        self.under_lock(timeout, |journal| {
-            admit(journal)?;
-            let at = journal.scan.place().offset;
-            let fits = at + len <= journal.home.settings.segment_bytes || at == FRAMES_BEGIN;
-            let turn = if fits { Turn::Done(()) } else { journal.rotate(len)? };
-            turn.then(|()| {
-                let Some(active) = journal.scan.linked() else { return Ok(Turn::Again) };
-                let (segment, end) = (Arc::clone(&active.segment), journal.scan.place().offset + len);
-                match segment.has_room(end) {
-                    true => journal.write(&segment, body).map(Turn::Done),
-                    false => Ok(Turn::Grow { segment, end }),
-                }
-            })
-        })
+        self.scan.segments_from(self.durable_seq() + 1)
     }
 
     /// Step 4 of an append.
-    fn write(&mut self, segment: &Arc<Segment>, body: &Body) -> Result<Seq> {
+    fn write(&mut self, body: &Body, time_us: i64, through: Through) -> Result<Seq> {
+        let Some(active) = self.scan.linked() else { return Err(no_segment(&self.home)) };
         let place = self.scan.place();
-        let header = Header::new(body, place.next_seq, self.durable_seq, sys::wall_clock_us());
-        let (frame, crc) = body.frame(&header, segment.salt());
-        segment.write(&frame, place.offset).map_err(nothing_written)?;
-        self.scan.wrote(frame.len() as u64, header.next_seq(), crc, self.durable_seq);
+        let durable_seq = self.durable_seq();
+        let header = Header::new(body, place.next_seq, durable_seq, time_us);
+        self.begin();
+        let crc =
+            active.segment.write_frame(&header, body, place.offset, through).map_err(nothing_written)?;
+        self.scan.wrote(header.frame_len(), header.next_seq(), crc, durable_seq);
+        self.publish();
         if body.count > 0 {
             self.wrote = header.next_seq() - 1;
         }
+        if let Some(control) = &self.control {
+            control.said(durable_seq);
+        }
         if self.home.reach == Reach::Network {
-            // Another host sees what is on the server when the lock is free, and nothing else.
-            if let Err(e) = segment.sync() {
-                self.mark_poisoned();
-                return Err(durability_unknown(header.next_seq() - 1, e));
-            }
-            self.synced(header.next_seq() - 1);
+            self.sync_under_lock(header.next_seq() - 1)?;
         }
         Ok(header.next_seq() - 1)
+    }
+
+    /// Another host sees what is on the server when the lock is free, and nothing else.
+    fn sync_under_lock(&mut self, seq: Seq) -> Result<()> {
+        let Some(active) = self.scan.linked() else { return Err(no_segment(&self.home)) };
+        if let Err(e) = active.segment.sync() {
+            self.mark_poisoned();
+            return Err(durability_unknown(seq, e));
+        }
+        self.synced(seq);
+        Ok(())
     }
 
     /// Seals the active segment and begins the spare. **Commit point: the write of the link.**
@@ -195,48 +278,86 @@ impl Journal {
         let Some(spare) = self.take_spare(frame_len)? else { return Ok(Turn::Spare { frame_len }) };
         let place = self.scan.place();
         let link = self.link(self.epoch(), place);
+        self.begin();
         spare.write_link(&link)?;
         if self.home.reach == Reach::Network {
             spare.sync()?;
         }
         self.scan.rotated(Linked { segment: spare, link });
+        self.open_window();
+        self.publish();
         Ok(Turn::Done(()))
     }
 
-    /// Seals the active segment if there is anything in it. For a compactor, which folds sealed segments only.
-    pub(crate) fn seal(&mut self, timeout: Duration) -> Result<Option<Sealed>> {
-        self.under_lock(timeout, |journal| {
-            let end = journal.scan.place().offset;
-            let Some(active) = journal.scan.linked().filter(|_| end > FRAMES_BEGIN) else {
-                return Ok(Turn::Done(None));
-            };
-            let segment = Arc::clone(&active.segment);
-            journal.rotate(0)?.then(|()| Ok(Turn::Done(Some(Sealed { segment, end }))))
-        })
+    /// Says in shared memory that bytes behind the tail are about to change.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        if let Some(control) = &self.control {
+            control.ends().begin();
+        }
     }
 
-    /// Runs `step` under the append lock with the scan at a tail that is beyond doubt, as often as it needs something made
-    /// ready first.
-    pub(crate) fn under_lock<T>(
-        &mut self,
-        timeout: Duration,
-        mut step: impl FnMut(&mut Journal) -> Result<Turn<T>>,
-    ) -> Result<T> {
-        let patience = Patience::of(timeout);
-        let lock = Arc::clone(&self.lock);
-        loop {
-            let held = lock.exclusive(patience)?;
-            let turn = self.catch_up()?.then(|()| step(self))?;
-            drop(held);
-            match turn {
-                Turn::Done(done) => return Ok(done),
-                Turn::Grow { segment, end } => {
-                    segment.grow(end, self.home.settings.segment_bytes).map_err(nothing_written)?;
-                }
-                Turn::Spare { frame_len } => self.make_spare(frame_len, patience).map_err(nothing_written)?,
-                Turn::Again => {}
-            }
+    /// Publishes the tail in shared memory. **Its commit point there.**
+    #[inline]
+    pub(crate) fn publish(&self) {
+        if let Some(control) = &self.control {
+            control.ends().publish(&self.scan.place().into());
         }
+    }
+
+    /// Frames go out through memory where a file system keeps what it has reserved: so in every cohort with a control.
+    pub(crate) fn open_window(&mut self) {
+        if self.control.is_some()
+            && let Some(active) = self.scan.linked()
+        {
+            active.segment.open_window(self.home.settings.segment_bytes);
+        }
+    }
+
+    /// The active segment and the tail, if pages should be made present there before the next append comes.
+    fn wants_pages(&self) -> Option<(Arc<Segment>, u64)> {
+        let active = self.scan.linked().filter(|_| self.control.is_some())?;
+        let end = self.scan.place().offset;
+        active.segment.wants_pages(end).then(|| (Arc::clone(&active.segment), end))
+    }
+
+    /// Step 2 of an append.
+    #[inline]
+    pub(crate) fn find_tail(&mut self) -> Result<Turn<()>> {
+        let Some(control) = &self.control else { return self.catch_up() };
+        let end = control.ends().current();
+        if !control.ends().is_settled() || end.segment == 0 {
+            return self.repair(&end);
+        }
+        let poisoned = control.is_poisoned();
+        if !self.scan.jump(&end)? {
+            return Err(recover::no_way_on(&end.into(), self.home.dir.path()));
+        }
+        self.open_window();
+        if poisoned { self.cut(self.scan.place()) } else { Ok(Turn::Done(())) }
+    }
+
+    /// An owner of the append lock has died in the middle of something, or nothing is known yet: the journal itself tells what
+    /// is there. A whole frame counts, for readers may have seen it; so does a link; anything else is cut off. A death in
+    /// here changes nothing, and the next one begins again.
+    #[cold]
+    fn repair(&mut self, end: &End) -> Result<Turn<()>> {
+        // If nothing is known, this process has read the journal when it attached, and goes on from there.
+        let known = end.segment != 0 && self.scan.jump(end)?;
+        self.attached = false;
+        self.catch_up()?.then(|()| {
+            if let Some(control) = &self.control {
+                if !known {
+                    let unsynced = self.scan.segments_from(self.durable_seq + 1);
+                    let from = unsynced.first().map_or(0, |joint| joint.number);
+                    control.set_durable(self.durable_seq, from);
+                }
+                control.said(self.scan.durable_seq());
+            }
+            self.open_window();
+            self.publish();
+            Ok(Turn::Done(()))
+        })
     }
 
     /// Reads on to the tail. Under the lock nobody else writes, so what is found there is what a crash has left.
@@ -298,189 +419,39 @@ impl Journal {
         self.home.reach != Reach::Network && then != now && then != UNKNOWN && now != UNKNOWN
     }
 
-    /// Whether a sync of the active segment has failed, here or anywhere.
-    pub(crate) fn is_poisoned(&self) -> Result<bool> {
-        Ok(self.sync_failed || self.home.dir.exists(&names::poison(self.scan.place().segment))?)
-    }
-
-    /// Leaves the mark of a failed sync where every writer looks before it writes: at the active segment. Best effort in all
-    /// its parts, for the disk is failing; this process remembers in any case.
-    pub(crate) fn poison(&mut self, timeout: Duration) {
-        // At once where this process believes the tail to be, and again where it is: meanwhile it may have moved on.
-        self.mark_poisoned();
-        let lock = Arc::clone(&self.lock);
-        if let Ok(_held) = lock.exclusive(Patience::of(timeout)) {
-            while let Ok(Step::Frame(_)) = self.scan.step() {}
-            self.mark_poisoned();
-        }
-    }
-
-    fn mark_poisoned(&mut self) {
-        self.sync_failed = true;
-        let _ = self.home.dir.create(&names::poison(self.scan.place().segment));
-        let _ = self.home.dir.sync();
-    }
-
-    /// Ends the journal at `end` and goes on in a new segment and epoch. Nothing is shortened or overwritten: the link of the
-    /// new segment names the place, and what stands behind it stays where it is. **Commit point: the write of the link.**
-    ///
-    /// What is kept must be durable before the link says so. If a sync of it has failed, the pages cannot be trusted to reach
-    /// the disk by another one: then the frames after the last durable seq are carried into the new segment, with their seqs,
-    /// and the old one ends before them. Until this has succeeded nothing is appended.
-    fn cut(&mut self, end: Place) -> Result<Turn<()>> {
-        let Some(spare) = self.take_spare(0)? else { return Ok(Turn::Spare { frame_len: 0 }) };
-        let mut from = end;
-        if self.is_poisoned()? {
-            from = self.carry(&spare, end.next_seq).map_err(|e| {
-                // Its pages may be as doubtful as those they come from: it must never become part of the journal.
-                let _ = self.home.dir.remove(&names::segment(spare.number));
-                e.become_kind(
-                    Kind::Poisoned,
-                    "a sync has failed and its records cannot be moved; nothing was written",
-                )
-                .advise("check the disk; every append tries again to move them")
-            })?;
-        } else {
-            for segment in self.unsynced() {
-                if let Err(e) = segment.sync(&self.home.dir, &self.home.owner) {
-                    self.mark_poisoned();
-                    return Err(nothing_written(e));
-                }
-            }
-            self.durable_seq = self.durable_seq.max(end.next_seq - 1);
-        }
-        spare.write_link(&self.link(self.epoch() + 1, from))?;
-        if let Err(e) = spare.sync() {
-            self.sync_failed = true;
-            let _ = self.home.dir.create(&names::poison(spare.number));
-            return Err(e);
-        }
-        self.durable_seq = self.durable_seq.max(end.next_seq - 1);
-        self.sync_failed = false;
-        self.scan = begin(&self.home)?;
-        Ok(Turn::Again)
-    }
-
-    /// Copies all frames after the last durable seq and before `until` into `target`, and syncs it. Returns where the first
-    /// of them stood.
-    fn carry(&self, target: &Segment, until: Seq) -> Result<Place> {
-        let mut old =
-            Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(self.durable_seq), Access::Write)?;
-        old.skip_to(self.durable_seq + 1)?;
-        let place = old.place();
-        let mut at = FRAMES_BEGIN;
-        while old.place().next_seq < until {
-            let Step::Frame(header) = old.step()? else {
-                return Err(Error::corruption("a frame that was whole is not any more")
-                    .in_segment(old.place().segment)
-                    .at_offset(old.place().offset)
-                    .at_seq(old.place().next_seq));
-            };
-            let body = Body { bytes: old.body().to_vec(), count: header.count, crc: header.body_crc };
-            let (frame, _) = body.frame(&header, target.salt());
-            target.write(&frame, at)?;
-            at += frame.len() as u64;
-        }
-        target.sync()?;
-        Ok(place)
-    }
-
-    fn link(&self, epoch: u64, place: Place) -> Link {
+    pub(crate) fn link(&self, epoch: u64, place: Place) -> Link {
         Link {
             epoch,
             first_seq: place.next_seq,
             previous: place.segment,
             previous_end: place.offset,
             previous_crc: place.last_crc,
-            durable_seq: self.durable_seq,
+            durable_seq: self.durable_seq(),
             time_us: sys::wall_clock_us(),
             boot: sys::boot_id(),
         }
     }
+}
 
-    /// The spare, if it is the next segment and has room for a frame. Under the lock.
-    fn take_spare(&mut self, frame_len: u64) -> Result<Option<Arc<Segment>>> {
-        let next = self.scan.chain().next_number;
-        let Some(spare) = self.spare.take_if(|spare| spare.number == next) else { return Ok(None) };
-        // Looked up by name again: after a failed sync somebody may have removed the file that this handle leads to.
-        match Segment::open(&self.home.dir, next, &self.home.owner, Access::Write)? {
-            Some(Found::Spare(named)) if named.salt() == spare.salt() => {}
-            _ => return Ok(None),
+impl From<Place> for End {
+    fn from(place: Place) -> End {
+        End {
+            segment: place.segment,
+            offset: place.offset,
+            next_seq: place.next_seq,
+            last_crc: place.last_crc,
         }
-        if !spare.has_room(FRAMES_BEGIN + frame_len) {
-            self.spare = Some(spare);
-            return Ok(None);
-        }
-        Ok(Some(spare))
     }
+}
 
-    /// Makes the next segment ready, outside the lock: reserved, its identity and its name on the medium. A link is only ever
-    /// written into a segment that the same process has seen to be so, for whoever syncs that segment later syncs no name.
-    pub(crate) fn make_spare(&mut self, frame_len: u64, patience: Patience) -> Result<()> {
-        let len = (FRAMES_BEGIN + frame_len).max(FIRST_RESERVE.min(self.home.settings.segment_bytes));
-        let number = self.scan.chain().next_number;
-        let dir = &self.home.dir;
-        let known = self.scan.place().segment;
-        let lock = Arc::clone(&self.lock);
-        let mut spare = match Segment::open(dir, number, &self.home.owner, Access::Write)? {
-            Some(Found::Spare(spare)) => Some(spare),
-            // Somebody has begun it meanwhile, or it is damaged: the next turn under the lock will see.
-            Some(_) => return Ok(()),
-            None => None,
-        };
-        if let Some(left) = &spare
-            && !left.is_blank_from(FRAMES_BEGIN)?
-        {
-            // Frames were being carried into it, by a process that is at it or dead. Under the lock, it is dead.
-            let _held = lock.exclusive(patience)?;
-            if let Some(Found::Spare(left)) = Segment::open(dir, number, &self.home.owner, Access::Write)?
-                && !left.is_blank_from(FRAMES_BEGIN)?
-            {
-                dir.remove(&names::segment(number))?;
-            }
-            spare = None;
-        }
-        if spare.is_none() {
-            let temporary = names::temporary(Purpose::Segment, sys::random_u64());
-            let named = Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(
-                |mut segment| {
-                    let _held = lock.exclusive(patience)?;
-                    // A number is used once: it is given only while it still comes next. If the active segment we know has its
-                    // name, none after it has been retired; so a name that is free has never been given.
-                    let name = names::segment(number);
-                    let free = !dir.exists(&name)? && (known == 0 || dir.exists(&names::segment(known))?);
-                    let named = match free.then(|| dir.rename(&temporary, &name)) {
-                        None => false,
-                        // A compactor took it for a dead writer's: the next turn makes another.
-                        Some(Err(e)) if e.is_not_found() => false,
-                        Some(renamed) => renamed.map(|()| true)?,
-                    };
-                    segment.file.renamed(dir.path().join(name));
-                    Ok(named.then_some(Arc::new(segment)))
-                },
-            );
-            if !matches!(named, Ok(Some(_))) {
-                // Best effort: a compactor removes what stays.
-                let _ = dir.remove(&temporary);
-            }
-            spare = named?;
-        }
-        let Some(spare) = spare else { return Ok(()) };
-        if !spare.has_room(len) {
-            spare.grow(len, len)?;
-        }
-        if let Err(e) = spare.sync().and_then(|()| dir.sync()) {
-            // Whoever syncs it again may be told that all is well: so it must not become part of the journal, or be left soon.
-            let _held = lock.exclusive(patience)?;
-            match Segment::open(dir, number, &self.home.owner, Access::Write)? {
-                Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
-                _ => drop(dir.create(&names::poison(number))),
-            }
-            return Err(e);
-        }
-        self.spare = Some(spare);
-        Ok(())
+impl From<End> for Place {
+    fn from(end: End) -> Place {
+        Place { segment: end.segment, offset: end.offset, next_seq: end.next_seq, last_crc: end.last_crc }
     }
+}
+
+fn no_segment(home: &Home) -> Error {
+    Error::corruption("the journal has no segment").at(home.dir.path())
 }
 
 /// A sync after the commit point has failed: the record is there, and must not be appended again.
@@ -493,13 +464,13 @@ pub(crate) fn durability_unknown(seq: Seq, e: Error) -> Error {
     .advise("check the disk; the next append moves the records to a new segment")
 }
 
-fn nothing_written(e: Error) -> Error {
+pub(crate) fn nothing_written(e: Error) -> Error {
     let kind = e.kind();
     e.become_kind(kind, "nothing was written")
 }
 
 /// A scan from the floor to the tail, or to whatever stops it.
-fn begin(home: &Home) -> Result<Scan> {
+pub(crate) fn begin(home: &Home) -> Result<Scan> {
     let mut scan = Scan::begin(&home.dir, &home.owner, home.floor()?, Access::Write)?;
     while let Step::Frame(_) = scan.step()? {}
     Ok(scan)

@@ -46,10 +46,12 @@
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 // The modules, in the order a record travels.
+mod attach;
 mod chain;
 mod cohort;
 mod compact;
 mod cursor;
+mod cut;
 mod durable;
 mod error;
 mod fold;
@@ -58,6 +60,7 @@ mod frames;
 mod home;
 mod journal;
 mod names;
+mod ready;
 mod record;
 mod recover;
 mod scan;

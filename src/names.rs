@@ -3,7 +3,7 @@
 //! ```text
 //! <store>/store.json
 //!         .new-<16 hex>/                      a cohort being made; renamed into place whole
-//!         <cohort>/cohort.json  lock  compact.lock
+//!         <cohort>/cohort.json  lock  compact.lock  control
 //!                  00000001.journal           segments, 8 digits or more
 //!                  00000001.poison            a sync of that segment failed
 //!                  snapshot.json  snapshot.prev.json
@@ -17,6 +17,7 @@ pub(crate) const STORE: &str = "store.json";
 pub(crate) const COHORT: &str = "cohort.json";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const COMPACT_LOCK: &str = "compact.lock";
+pub(crate) const CONTROL: &str = "control";
 pub(crate) const SNAPSHOT: &str = "snapshot.json";
 pub(crate) const SNAPSHOT_PREV: &str = "snapshot.prev.json";
 pub(crate) const QUARANTINE: &str = "quarantine";

@@ -18,6 +18,9 @@ pub const MAX_KEY_BYTES: usize = 65_535;
 /// serde_json gives an object whose first key begins so a meaning of its own, and keys become keys of the snapshot.
 const RESERVED_KEY: &str = "$serde_json::private::";
 
+/// Room for the text of a value whose length is not known yet. Most have less, so that a batch of one is allocated once.
+const USUAL_VALUE: usize = 240;
+
 /// What a record does to the entry of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -190,6 +193,9 @@ pub(crate) fn decode<T: DeserializeOwned>(json: &str, nonfinite: bool) -> Result
 #[derive(Clone, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// The end of the last record in `bytes`. Behind it may stand what was refused, or what a `Serialize` had written when it
+    /// panicked.
+    end: usize,
     count: u32,
     raw: bool,
 }
@@ -205,8 +211,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` for what JSON cannot hold (such as a map whose keys are maps), or a key that is too long.
     pub fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<&mut Batch> {
-        let text = value::encode(value).map_err(refused)?;
-        self.push(Kind::Put, text.nonfinite, key, text.text.as_bytes())
+        self.push(Kind::Put, key, USUAL_VALUE, |out| value::encode(value, out))
     }
 
     /// Adds a put of JSON text. White space between tokens is removed, everything else is kept to the letter.
@@ -214,8 +219,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` unless parsing the text into a `serde_json::Value` would succeed, or if the key is too long.
     pub fn put_json(&mut self, key: &str, json: &str) -> Result<&mut Batch> {
-        let text = value::check(json).map_err(refused)?;
-        self.push(Kind::Put, false, key, text.as_bytes())
+        self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| false))
     }
 
     /// Adds a delete of a key.
@@ -223,7 +227,7 @@ impl Batch {
     /// # Errors
     /// `is_invalid` if the key is too long.
     pub fn delete(&mut self, key: &str) -> Result<&mut Batch> {
-        self.push(Kind::Delete, false, key, b"")
+        self.push(Kind::Delete, key, 0, |_| Ok(false))
     }
 
     /// Adds opaque bytes; only cohorts whose fold is `log` take them.
@@ -231,12 +235,24 @@ impl Batch {
     /// # Errors
     /// `is_invalid` if the key is too long.
     pub fn put_raw(&mut self, key: &str, bytes: &[u8]) -> Result<&mut Batch> {
-        self.push(Kind::Raw, false, key, bytes)?;
+        // Here the length is known before anything is copied, which may be more than memory has room for.
+        fits(self.end + bytes.len())?;
+        self.push(Kind::Raw, key, bytes.len(), |out| {
+            out.extend_from_slice(bytes);
+            Ok(false)
+        })?;
         self.raw = true;
         Ok(self)
     }
 
-    fn push(&mut self, kind: Kind, nonfinite: bool, key: &str, value: &[u8]) -> Result<&mut Batch> {
+    /// Adds a record whose value `value` appends, as [`format::put_record`] wants it.
+    fn push(
+        &mut self,
+        kind: Kind,
+        key: &str,
+        size: usize,
+        value: impl FnOnce(&mut Vec<u8>) -> std::result::Result<bool, value::Fault>,
+    ) -> Result<&mut Batch> {
         if key.len() > MAX_KEY_BYTES {
             return Err(Error::invalid(format!(
                 "a key takes at most {MAX_KEY_BYTES} bytes, this one has {}",
@@ -247,14 +263,12 @@ impl Batch {
             return Err(Error::invalid(format!("keys that begin with {RESERVED_KEY} are reserved"))
                 .advise("serde_json would read them as something else; choose another key"));
         }
-        let len = self.bytes.len() + format::RECORD_OVERHEAD + key.len() + value.len();
-        if len > format::MAX_BODY as usize {
-            return Err(Error::invalid(format!("a batch takes at most {} bytes", format::MAX_BODY))
-                .advise("append it in several batches"));
-        }
+        self.bytes.truncate(self.end);
+        format::put_record(&mut self.bytes, kind, key, size, value).map_err(refused)?;
+        fits(self.bytes.len())?;
         // Below MAX_BODY (2³⁰) bytes there are fewer than 2³² records of 17 bytes or more.
         self.count += 1;
-        format::put_record(&mut self.bytes, kind, nonfinite, key, value);
+        self.end = self.bytes.len();
         Ok(self)
     }
 
@@ -270,24 +284,95 @@ impl Batch {
 
     /// Bytes the records take in a frame.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.end
     }
 
     pub(crate) fn has_raw(&self) -> bool {
         self.raw
     }
 
-    pub(crate) fn into_body(self) -> Body {
+    pub(crate) fn into_body(mut self) -> Body {
+        self.bytes.truncate(self.end);
         Body::seal(self.bytes, self.count)
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} records, {} bytes)", self.count, self.bytes.len())
+        write!(f, "Batch({} records, {} bytes)", self.count, self.end)
     }
+}
+
+fn fits(len: usize) -> Result<()> {
+    if len > format::MAX_BODY as usize {
+        return Err(Error::invalid(format!("a batch takes at most {} bytes", format::MAX_BODY))
+            .advise("append it in several batches"));
+    }
+    Ok(())
 }
 
 fn refused(fault: value::Fault) -> Error {
     Error::invalid(format!("the value cannot be taken as JSON: {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::{Serializer, ser};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// Writes a part of itself, and then does as it was told.
+    struct Unwilling(fn());
+
+    impl Serialize for Unwilling {
+        fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            ser::SerializeMap::serialize_entry(&mut map, "a", &1)?;
+            self.0();
+            Err(ser::Error::custom("not today"))
+        }
+    }
+
+    #[test]
+    fn what_was_refused_leaves_the_batch_as_it_was() {
+        let mut expected = Batch::new();
+        expected.put("a", &1).unwrap().put_json("b", "2").unwrap();
+        let expected = expected.into_body();
+
+        let mut batch = Batch::new();
+        let refuse = |batch: &mut Batch| {
+            let before = (batch.len(), batch.bytes());
+            let long = "k".repeat(MAX_KEY_BYTES + 1);
+            for refused in [
+                batch.put("k", &Unwilling(|| ())).is_err(),
+                catch_unwind(AssertUnwindSafe(|| drop(batch.put("k", &Unwilling(|| panic!()))))).is_err(),
+                batch.put_json("k", r#"{"a" : [1, }"#).is_err(),
+                batch.put_json("k", r#"{"$serde_json::private::Number":"1"}"#).is_err(),
+                batch.put_json(&long, "1").is_err(),
+                batch.put_raw("$serde_json::private::RawValue", b"1").is_err(),
+            ] {
+                assert!(refused);
+            }
+            assert_eq!((batch.len(), batch.bytes()), before);
+        };
+        refuse(&mut batch);
+        batch.put("a", &1).unwrap();
+        refuse(&mut batch);
+        batch.put_json("b", "2").unwrap();
+        refuse(&mut batch);
+        let body = batch.into_body();
+        assert_eq!((body.count, body.crc, body.bytes), (expected.count, expected.crc, expected.bytes));
+    }
+
+    #[test]
+    fn a_batch_of_one_usual_record_is_allocated_once() {
+        let point =
+            serde_json::json!({"run_id": "run-0042", "step": 1234, "loss": 0.123456, "ts": 1767871234.123});
+        let mut batch = Batch::new();
+        batch.put("", &point).unwrap();
+        assert_eq!(batch.bytes.capacity(), format::RECORD_OVERHEAD + USUAL_VALUE);
+        let mut batch = Batch::new();
+        batch.put_json("run", &point.to_string()).unwrap();
+        assert_eq!(batch.bytes.capacity(), batch.bytes());
+    }
 }

@@ -9,7 +9,7 @@ use crate::frames::Frames;
 use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Found, Linked, Owner, Segment};
-use crate::sys::{Dir, Reach};
+use crate::sys::{Dir, End, Reach};
 
 /// See the module.
 #[derive(Debug)]
@@ -88,6 +88,33 @@ impl Scan {
     /// What [`bound`](Scan::bound) was told last.
     pub(crate) fn bounded(&self) -> (u64, u64) {
         self.bound
+    }
+
+    /// A scan that has not begun: it can only jump.
+    pub(crate) fn nowhere(dir: &Arc<Dir>, owner: &Arc<Owner>, access: Access) -> Scan {
+        let chain = Chain { next_number: 1, ..Chain::default() };
+        let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
+        Scan { dir, owner, access, chain, current: None, durable_seq: 0, maps: false, bound: (0, 0) }
+    }
+
+    /// Goes to a place that is known to be the tail, without reading what lies before it. `false`: there is no such segment.
+    pub(crate) fn jump(&mut self, end: &End) -> Result<bool> {
+        if self.current.as_ref().is_none_or(|(_, frames)| frames.segment().number != end.segment) {
+            let found = Segment::open(&self.dir, end.segment, &self.owner, self.access)?;
+            let Some(Found::Linked(linked)) = found else { return Ok(false) };
+            self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
+            self.chain = Chain {
+                segments: [Joint::of(&linked)].into(),
+                next_number: end.segment + 1,
+                floor: self.chain.floor,
+                ..Chain::default()
+            };
+            self.current = Some((0, Frames::begin(linked)));
+        }
+        if let Some((_, frames)) = &mut self.current {
+            frames.jump(end.offset, end.next_seq, end.last_crc);
+        }
+        Ok(true)
     }
 
     /// Goes past all frames whose records have seqs below `seq`, without judging what it meets: the next step will.

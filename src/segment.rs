@@ -1,14 +1,19 @@
 //! One file of the journal: its identity, its link, and the frames behind them.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{self, BLOCK, BadBlock, HEADER, Header, Identity, Link};
+use crate::format::{self, BLOCK, BadBlock, Body, HEADER, Header, Identity, Link};
 use crate::names;
 use crate::record::Seq;
-use crate::sys::{self, Dir, File, Names, ShortWrite};
+use crate::sys::{self, Dir, File, Names, ShortWrite, Window};
+
+/// The most of a segment that is mapped for writing: address space is not endless. Behind it frames are written.
+const LARGEST_WINDOW: u64 = 1 << 30;
+/// How far ahead of the tail pages are made present, at most.
+const PAGES_AHEAD: u64 = 256 << 10;
 
 /// Whose segments these are. A segment of another store or cohort is damage, whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,17 @@ pub(crate) struct Segment {
     reserved: AtomicU64,
     /// Whether the file system reserves at all.
     reserves: AtomicBool,
+    /// Frames go out through this, where they may.
+    window: OnceLock<Option<Window>>,
+}
+
+/// How a frame gets into its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// A store into shared memory, if the segment has a window: no call to the kernel.
+    Memory,
+    /// A write: what is synced next goes this way, for a sync after a store takes several times as long.
+    File,
 }
 
 /// A segment that is part of the journal.
@@ -69,6 +85,11 @@ pub(crate) struct Damaged {
     pub(crate) newer: bool,
     /// Present if only the link is bad: then frames behind it can still be told from rubbish.
     pub(crate) segment: Option<Arc<Segment>>,
+}
+
+/// How many bytes behind the tail should be present: few in a small segment, for who appends little must not dirty much.
+fn ahead(end: u64) -> u64 {
+    end.clamp(PAGES_AHEAD / 8, PAGES_AHEAD)
 }
 
 impl Damaged {
@@ -137,7 +158,14 @@ impl Segment {
             .advise("write with the version of tallyfold that made it"));
         }
         let reserved = AtomicU64::new(file.len()?);
-        let segment = Arc::new(Segment { number, identity, file, reserved, reserves: AtomicBool::new(true) });
+        let segment = Arc::new(Segment {
+            number,
+            identity,
+            file,
+            reserved,
+            reserves: AtomicBool::new(true),
+            window: OnceLock::new(),
+        });
         match Link::decode(&blocks[BLOCK..read.max(BLOCK)], segment.salt()) {
             Ok(link) => Ok(Some(Found::Linked(Linked { segment, link }))),
             Err(BadBlock::Blank) => Ok(Some(Found::Spare(segment))),
@@ -156,7 +184,14 @@ impl Segment {
         file.write_at(&[0; BLOCK], BLOCK as u64).map_err(|short| short.error)?;
         file.sync_all()?;
         let reserved = AtomicU64::new(file.len()?);
-        Ok(Segment { number: identity.number, identity, file, reserved, reserves: AtomicBool::new(reserves) })
+        Ok(Segment {
+            number: identity.number,
+            identity,
+            file,
+            reserved,
+            reserves: AtomicBool::new(reserves),
+            window: OnceLock::new(),
+        })
     }
 
     pub(crate) fn salt(&self) -> u32 {
@@ -168,15 +203,72 @@ impl Segment {
         end <= self.reserved.load(Ordering::Relaxed) || !self.reserves.load(Ordering::Relaxed)
     }
 
+    /// Reserves what the file's length promises, should it have holes.
+    pub(crate) fn reserve_again(&self) -> Result<()> {
+        self.file.fill_holes().map_err(|e| e.in_segment(self.number))
+    }
+
+    /// Lets frames go out through memory from now on. `limit`: the size that the segment will grow to.
+    pub(crate) fn open_window(&self, limit: u64) {
+        self.window.get_or_init(|| {
+            let len = self.reserved.load(Ordering::Relaxed).max(limit).min(LARGEST_WINDOW);
+            // Without it frames are written, only slower.
+            Window::open(&self.file, len).unwrap_or(None)
+        });
+    }
+
+    fn window(&self, end: u64) -> Option<&Window> {
+        let window = self.window.get()?.as_ref()?;
+        let inside = end <= window.len().min(self.reserved.load(Ordering::Relaxed));
+        (inside && self.reserves.load(Ordering::Relaxed)).then_some(window)
+    }
+
+    /// Whether appends come near pages that this process has not touched yet.
+    pub(crate) fn wants_pages(&self, end: u64) -> bool {
+        self.window(end).is_some_and(|window| {
+            let reserved = self.reserved.load(Ordering::Relaxed).min(window.len());
+            end + ahead(end) / 2 > window.populated() && window.populated() < reserved
+        })
+    }
+
+    /// Makes pages behind `end` present: more of them in a segment that fills fast.
+    pub(crate) fn populate(&self, end: u64) {
+        if let Some(window) = self.window(end) {
+            window.populate(end, (end + ahead(end)).min(self.reserved.load(Ordering::Relaxed)));
+        }
+    }
+
+    /// Writes a frame at the tail and returns its header's CRC.
+    pub(crate) fn write_frame(&self, header: &Header, body: &Body, at: u64, through: Through) -> Result<u32> {
+        match self.window(at + header.frame_len()).filter(|_| through == Through::Memory) {
+            Some(window) => {
+                // The padding stands there already: behind the tail there are only zeros.
+                let (head, crc) = header.encode(self.salt());
+                window.write([&head, &body.bytes], at);
+                Ok(crc)
+            }
+            None => {
+                let (frame, crc) = body.frame(header, self.salt());
+                self.write(&frame, at).map(|()| crc)
+            }
+        }
+    }
+
     /// What was learned about the file through an earlier handle holds for this one.
     pub(crate) fn learn_from(&self, earlier: &Segment) {
         self.reserves.store(earlier.reserves.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Reserves space to `end` at least, outside any lock: twice of what there was if the disk has it, at most `limit`.
+    /// Reserves space to `end` at least, outside the append lock: four times what there was if the disk has it, at most `limit`.
     pub(crate) fn grow(&self, end: u64, limit: u64) -> Result<()> {
+        // Another process may have done it.
+        let len = self.file.len()?;
+        if len >= end && self.reserves.load(Ordering::Relaxed) {
+            self.reserved.fetch_max(len, Ordering::Relaxed);
+            return Ok(());
+        }
         let had = self.reserved.load(Ordering::Relaxed);
-        let generous = had.saturating_mul(2).clamp(end, end.max(limit));
+        let generous = had.saturating_mul(4).clamp(end, end.max(limit));
         let reserved = match self.file.allocate(generous) {
             Err(e) if e.is_no_space() && generous > end => {
                 self.file.allocate(end).map(|reserves| (reserves, end))

@@ -31,8 +31,23 @@ pub enum Retain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockClass {
+    /// `memory` where it can be had, else `file`: decided when the cohort is made.
+    Auto,
+    /// A word in memory that the processes share: Linux, on a local file system that keeps what it has reserved.
+    Memory,
     /// `flock` on the cohort's lock file for every append.
     File,
+}
+
+impl LockClass {
+    /// Its name in `cohort.json` and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            LockClass::Auto => "auto",
+            LockClass::Memory => "memory",
+            LockClass::File => "file",
+        }
+    }
 }
 
 /// A cohort's settings. Begin with a fold and change what you need:
@@ -84,7 +99,7 @@ impl Settings {
             retain: if fold == Fold::Log { Retain::All } else { Retain::None },
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             durable: false,
-            lock: LockClass::File,
+            lock: LockClass::Auto,
             lock_timeout_s: DEFAULT_LOCK_TIMEOUT_S,
             max_body_bytes: DEFAULT_BODY_BYTES,
             trust_network_locks: false,
@@ -188,6 +203,12 @@ impl Settings {
         self
     }
 
+    /// How writers exclude each other.
+    pub fn lock(mut self, lock: LockClass) -> Settings {
+        self.lock = lock;
+        self
+    }
+
     /// Allows writing on a network file system: you vouch that its `flock` excludes all hosts that write.
     pub fn trust_network_locks(mut self, trust: bool) -> Settings {
         self.trust_network_locks = trust;
@@ -240,8 +261,9 @@ impl Settings {
 /// A lock class by name, from the settings or the environment.
 pub(crate) fn lock_class(name: &str, whence: &str) -> Result<LockClass> {
     match name {
-        "auto" | "file" => Ok(LockClass::File),
-        "memory" => Err(not_yet(&format!("{whence}: the lock class `memory`"))),
+        "auto" => Ok(LockClass::Auto),
+        "memory" => Ok(LockClass::Memory),
+        "file" => Ok(LockClass::File),
         other => Err(Error::invalid(format!("{whence} is \"auto\", \"memory\" or \"file\", not {other:?}"))),
     }
 }
@@ -259,7 +281,12 @@ mod tests {
         for settings in [
             Settings::log(),
             Settings::merge().segment_bytes(8192).lock_timeout(Duration::from_millis(1500)),
-            Settings::latest().durable(true).retain(Retain::All).max_body_bytes(99).trust_network_locks(true),
+            Settings::latest()
+                .lock(LockClass::Memory)
+                .durable(true)
+                .retain(Retain::All)
+                .max_body_bytes(99)
+                .trust_network_locks(true),
         ] {
             assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);
         }
@@ -277,11 +304,7 @@ mod tests {
                 Kind::Unsupported,
                 "`mirror` is not yet supported",
             ),
-            (
-                r#"{"fold":{"kind":"latest"},"lock":"memory"}"#,
-                Kind::Unsupported,
-                "`memory` is not yet supported",
-            ),
+            (r#"{"fold":{"kind":"latest"},"lock":"futex"}"#, Kind::Invalid, "not \"futex\""),
             (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1}}"#, Kind::Unsupported, "`retain` by bytes"),
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
             (r#"{"fold":{"kind":"latest"},"segment_bytes":1}"#, Kind::Invalid, "`segment_bytes` is 1"),

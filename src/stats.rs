@@ -99,6 +99,6 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         quarantined,
         poisoned: home.dir.exists(&names::poison(scan.place().segment))?,
         file_system: home.file_system.clone(),
-        lock: "file",
+        lock: home.settings.lock.name(),
     })
 }

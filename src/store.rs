@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::cohort::Cohort;
 use crate::error::{Error, Kind, Result};
 use crate::format::Link;
-use crate::home::Home;
-use crate::journal::FIRST_RESERVE;
+use crate::home::{Home, no_shared_memory};
 use crate::names::{self, Purpose};
+use crate::ready::FIRST_RESERVE;
 use crate::segment::{Owner, Segment};
-use crate::settings::{DOCUMENT_VERSION, Settings};
+use crate::settings::{DOCUMENT_VERSION, LockClass, Settings};
 use crate::sys::{self, Dir, LockFile, Names};
 
 /// The most that `store.json` and `cohort.json` may hold.
@@ -162,8 +162,14 @@ impl Store {
         let settings = settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))?;
         let system = sys::file_system(&dir)?;
         let owner = Arc::new(Owner { store: self.id, cohort: name.to_string() });
-        let home =
-            Home { dir: Arc::new(dir), owner, settings, reach: system.reach, file_system: system.name };
+        let home = Home {
+            dir: Arc::new(dir),
+            owner,
+            settings,
+            reach: system.reach,
+            file_system: system.name,
+            shares_memory: system.shares_memory,
+        };
         Ok(Cohort::new(Arc::new(home)))
     }
 
@@ -172,9 +178,11 @@ impl Store {
     ///
     /// # Errors
     /// `is_conflict` if it exists with other settings, `is_invalid` for a name or settings that cannot be.
-    pub fn create(&self, name: &str, settings: Settings) -> Result<Cohort> {
+    pub fn create(&self, name: &str, mut settings: Settings) -> Result<Cohort> {
         settings.check()?;
         let directory = names::cohort_directory(name)?;
+        let any_lock = settings.lock == LockClass::Auto;
+        settings.lock = self.fitting(settings.lock)?;
         if !self.dir.exists(&directory)? {
             self.remove_abandoned()?;
             for _ in 0..CREATE_TRIES {
@@ -184,6 +192,9 @@ impl Store {
             }
         }
         let cohort = self.cohort(name)?;
+        if any_lock {
+            settings.lock = cohort.settings().lock;
+        }
         if *cohort.settings() != settings {
             return Err(Error::new(
                 Kind::Conflict,
@@ -193,6 +204,19 @@ impl Store {
             .advise("open it as it is, or choose another name"));
         }
         Ok(cohort)
+    }
+
+    /// The lock class of a cohort that is made here.
+    fn fitting(&self, lock: LockClass) -> Result<LockClass> {
+        let system = sys::file_system(&self.dir)?;
+        match lock {
+            LockClass::Auto if system.shares_memory => Ok(LockClass::Memory),
+            LockClass::Auto => Ok(LockClass::File),
+            LockClass::Memory if !system.shares_memory => Err(no_shared_memory(&system.name)
+                .at(self.dir.path())
+                .advise("leave the choice to tallyfold (\"auto\"), or name the class \"file\"")),
+            named => Ok(named),
+        }
     }
 
     /// Makes the cohort under a name of its own and renames it into place. **Commit point: the rename.** `false`: a cleaner took

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cohort::Cohort;
 use crate::home::Home;
 use crate::sys::{self, Reach, faults};
-use crate::{Settings, Store};
+use crate::{LockClass, Settings, Store};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -96,9 +96,8 @@ fn a_spare_whose_file_was_replaced_meanwhile_is_not_begun() {
     let cohort = store.create("c", Settings::log().segment_bytes(4096)).unwrap();
     cohort.append("k", &1).unwrap();
     {
-        let mut slot = cohort.writer().journal().unwrap();
-        let journal = slot.get().unwrap();
-        journal.make_spare(0, sys::Patience::of(Duration::from_secs(5))).unwrap();
+        let attachment = cohort.writer().attachment(Duration::from_secs(5)).unwrap();
+        attachment.make_spare(0, &sys::Patience::of(Duration::from_secs(5))).unwrap();
         cohort.home().dir.remove("00000002.journal").unwrap();
     }
     for i in 2..=60 {
@@ -137,7 +136,7 @@ fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
     }
     // A dead writer's half frame.
     let segment = cohort.home().dir.open_write("00000001.journal").unwrap();
-    let tail = cohort.writer().journal().unwrap().get().unwrap().place().offset;
+    let tail = cohort.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap().place().offset;
     segment.write_at(&[1, 2, 3], tail).unwrap();
     faults::fail_sync("00000001.journal", 0);
     assert!(cohort.append("k", &4).is_err());
@@ -151,9 +150,10 @@ fn on_network(cohort: &Cohort, trusted: bool) -> Cohort {
     Cohort::new(Arc::new(Home {
         dir: Arc::clone(&home.dir),
         owner: Arc::clone(&home.owner),
-        settings: home.settings.clone().trust_network_locks(trusted),
+        settings: home.settings.clone().lock(LockClass::File).trust_network_locks(trusted),
         reach: Reach::Network,
         file_system: "nfs".into(),
+        shares_memory: false,
     }))
 }
 
@@ -186,7 +186,7 @@ fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_w
             one.compact().unwrap();
         }
     }
-    let durable = other.writer().journal().unwrap().get().unwrap().durable_seq();
+    let durable = other.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap().durable_seq();
     assert_eq!(durable, 60, "nothing waits to be synced");
     assert_eq!(other.view().unwrap().seq(), 60);
     assert!(!one.verify().unwrap().is_damaged());
@@ -204,7 +204,7 @@ fn a_thread_that_panicked_over_the_journal_stops_nobody() {
     cohort.append("k", &1).unwrap();
     let shared = cohort.clone();
     let panicked = std::thread::spawn(move || {
-        let _slot = shared.writer().journal().unwrap();
+        let _journal = shared.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap();
         std::panic::resume_unwind(Box::new("on purpose"));
     });
     assert!(panicked.join().is_err());
@@ -231,9 +231,9 @@ fn a_forked_child_goes_on_with_the_handle_and_never_unlocks_its_parent() {
 
     // One child in the middle of a turn under the lock: it cannot have the lock, and its end frees nothing.
     let other = store.cohort("c").unwrap().with_timeout(Duration::from_millis(30));
-    let mut slot = cohort.writer().journal().unwrap();
-    let timed_out = slot
-        .get()
+    let timed_out = cohort
+        .writer()
+        .attachment(Duration::from_secs(5))
         .unwrap()
         .under_lock(Duration::from_secs(5), |_| {
             let child = sys::in_forked_child(|| {
@@ -246,7 +246,6 @@ fn a_forked_child_goes_on_with_the_handle_and_never_unlocks_its_parent() {
         .unwrap();
     assert_eq!(timed_out.0, Some(0), "the child waits for its parent's lock like anybody");
     assert!(timed_out.1.unwrap_err().is_lock_timeout(), "the child's end did not unlock its parent");
-    drop(slot);
     assert_eq!(cohort.append("k", &3).unwrap(), 5);
 }
 
@@ -261,9 +260,8 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
     let status = sys::in_forked_child(|| {
         let cohort = Store::open(&path).and_then(|store| store.cohort("c"));
         let Ok(cohort) = cohort else { return false };
-        let Ok(mut slot) = cohort.writer().journal() else { return false };
-        let Ok(journal) = slot.get() else { return false };
-        let _ = journal.under_lock(Duration::from_secs(5), |_| {
+        let Ok(attachment) = cohort.writer().attachment(Duration::from_secs(5)) else { return false };
+        let _ = attachment.under_lock(Duration::from_secs(5), |_| {
             sys::fork_and_linger(&pipe);
             sys::kill_self();
             Ok(crate::journal::Turn::Done(()))

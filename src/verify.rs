@@ -81,7 +81,7 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     // Retirement would look like damage. Where the lock cannot even be opened for reading, there is no compactor to fear.
     let compact_lock = home.dir.open_read(names::COMPACT_LOCK, Names::One).map(LockFile::new);
     let _held = match &compact_lock {
-        Ok(lock) => Some(lock.shared(Patience::of(timeout))?),
+        Ok(lock) => Some(lock.shared(&Patience::of(timeout))?),
         Err(_) => None,
     };
     let mut check = Check {

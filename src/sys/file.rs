@@ -50,6 +50,14 @@ impl File {
             .map_err(|e| Error::io("cannot ask for the length", &self.path, e))
     }
 
+    /// Device and inode.
+    #[cfg(unix)]
+    pub(crate) fn identity(&self) -> Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
+        Ok((meta.dev(), meta.ino()))
+    }
+
     /// Fills `buffer` from `offset`; fewer bytes only at the end of the file.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         let mut read = 0;
@@ -105,6 +113,14 @@ impl File {
     pub(crate) fn allocate(&self, len: u64) -> Result<bool> {
         dir::allocate(&self.inner, len)
             .map_err(|e| Error::io(format!("cannot reserve {len} bytes"), &self.path, e))
+    }
+
+    /// Reserves space for the holes in what the file has of length, if there are any.
+    #[cfg(unix)]
+    pub(crate) fn fill_holes(&self) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
+        if meta.blocks() * 512 < meta.len() { self.allocate(meta.len()).map(|_| ()) } else { Ok(()) }
     }
 
     /// Gives the space between two offsets back; they read as zeros. The length stays. Best effort: where it cannot be done the

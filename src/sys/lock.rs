@@ -1,6 +1,7 @@
 //! Locks on whole files (`flock` and its relatives), with a time limit and the holder's name.
 
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs4::FileExt;
@@ -15,20 +16,24 @@ pub(crate) struct LockFile {
     path: PathBuf,
 }
 
-/// How long an operation may wait for locks in all, by the monotonic clock.
-#[derive(Clone, Copy, Debug)]
+/// How long an operation may wait for locks in all, by the monotonic clock, from when it first has to wait.
+#[derive(Debug)]
 pub(crate) struct Patience {
-    begun: Instant,
+    begun: OnceCell<Instant>,
     timeout: Duration,
 }
 
 impl Patience {
     pub(crate) fn of(timeout: Duration) -> Patience {
-        Patience { begun: Instant::now(), timeout }
+        Patience { begun: OnceCell::new(), timeout }
     }
 
-    fn left(self) -> Duration {
-        self.timeout.saturating_sub(self.begun.elapsed())
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.begun.get_or_init(Instant::now).elapsed())
     }
 }
 
@@ -54,12 +59,12 @@ impl LockFile {
     }
 
     /// The exclusive lock, waiting for it as long as there is patience left.
-    pub(crate) fn exclusive(&self, patience: Patience) -> Result<Locked<'_>> {
+    pub(crate) fn exclusive(&self, patience: &Patience) -> Result<Locked<'_>> {
         self.wait(patience, || self.try_exclusive())
     }
 
     /// The shared lock, likewise.
-    pub(crate) fn shared(&self, patience: Patience) -> Result<Locked<'_>> {
+    pub(crate) fn shared(&self, patience: &Patience) -> Result<Locked<'_>> {
         self.wait(patience, || self.attempt(FileExt::try_lock_shared))
     }
 
@@ -81,7 +86,7 @@ impl LockFile {
     /// Tries until the time is over. flock itself knows no time limit, and a signal to interrupt it is not a library's to send.
     fn wait<'a>(
         &'a self,
-        patience: Patience,
+        patience: &Patience,
         attempt: impl Fn() -> Result<Option<Locked<'a>>>,
     ) -> Result<Locked<'a>> {
         let mut sleep = FIRST_SLEEP;
@@ -92,7 +97,7 @@ impl LockFile {
             }
             let left = patience.left();
             if left.is_zero() {
-                return Err(self.timed_out(patience.timeout));
+                return Err(timed_out(&self.path, self.kept.file().and_then(holder::of), patience));
             }
             tries += 1;
             if tries <= YIELDS {
@@ -104,16 +109,22 @@ impl LockFile {
         }
     }
 
-    fn timed_out(&self, timeout: Duration) -> Error {
-        let pid = self.kept.file().and_then(holder::of);
-        let by = match pid {
-            Some(pid) => format!("process {pid} holds it"),
-            None => "the system does not tell who holds it".to_string(),
-        };
-        Error::new(Kind::LockTimeout, format!("no lock within {} s: {by}", timeout.as_secs_f64()))
-            .at(&self.path)
-            .held_by(pid)
-            .advise("nothing was written; see what that process does (a stopped process keeps its locks), or allow more time")
+    /// The shared lock, held until this file is closed.
+    pub(crate) fn keep_shared(&self, patience: &Patience) -> Result<()> {
+        self.shared(patience).map(std::mem::forget)
+    }
+
+    /// Gives back what [`keep_shared`](LockFile::keep_shared) took.
+    pub(crate) fn release(&self) {
+        drop(Locked(self));
+    }
+
+    /// Device and inode.
+    #[cfg(unix)]
+    pub(crate) fn identity(&self) -> Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = self.file()?.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
+        Ok((meta.dev(), meta.ino()))
     }
 
     fn file(&self) -> Result<&std::fs::File> {
@@ -132,4 +143,16 @@ impl Drop for Locked<'_> {
             let _ = FileExt::unlock(file);
         }
     }
+}
+
+/// A lock was not had in time.
+pub(super) fn timed_out(path: &Path, holder: Option<u32>, patience: &Patience) -> Error {
+    let by = match holder {
+        Some(pid) => format!("process {pid} holds it"),
+        None => "the system does not tell who holds it".to_string(),
+    };
+    Error::new(Kind::LockTimeout, format!("no lock within {} s: {by}", patience.timeout.as_secs_f64()))
+        .at(path)
+        .held_by(holder)
+        .advise("nothing was written; see what that process does (a stopped process keeps its locks), or allow more time")
 }

@@ -7,16 +7,25 @@
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "advice_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "advice_none.rs")]
 mod advice;
+mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
+mod control;
 #[cfg_attr(all(unix, not(tallyfold_portable)), path = "dir_unix.rs")]
 #[cfg_attr(not(all(unix, not(tallyfold_portable))), path = "dir_portable.rs")]
 mod dir;
+mod ends;
 mod file;
 #[cfg_attr(unix, path = "fork_unix.rs")]
 #[cfg_attr(not(unix), path = "fork_none.rs")]
 mod fork;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+#[cfg_attr(not(loom), path = "futex_linux.rs")]
+#[cfg_attr(loom, path = "futex_loom.rs")]
+mod futex;
 #[cfg_attr(target_os = "linux", path = "holder_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "holder_unknown.rs")]
 mod holder;
@@ -25,23 +34,31 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "shared_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "shared_none.rs")]
+mod shared;
 #[cfg(feature = "cli")]
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+mod word;
 
 #[cfg(all(test, unix))]
 mod testing;
 
 pub(crate) use boot::boot_id;
+pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::Dir;
+pub(crate) use ends::End;
 #[cfg(test)]
 pub(crate) use file::faults;
 pub(crate) use file::{File, ShortWrite};
 pub(crate) use fork::PerProcess;
-pub(crate) use lock::{LockFile, Patience};
+pub(crate) use lock::{LockFile, Locked, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
 #[cfg(all(test, unix))]
@@ -56,6 +73,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) struct FileSystem {
     pub(crate) name: String,
     pub(crate) reach: Reach,
+    /// Whether processes can share memory through a file on it that is written without fear of SIGBUS: what `fallocate` has
+    /// reserved can be stored to, whatever else fills the disk.
+    pub(crate) shares_memory: bool,
 }
 
 /// Who can write to a file system at the same time as we do.

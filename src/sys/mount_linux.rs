@@ -44,9 +44,15 @@ fn classify(magic: u32) -> FileSystem {
         0x5346_414F => ("afs", Network),
         0x7461_636F => ("ocfs2", Network),
         0x0116_1970 => ("gfs2", Network),
-        other => return FileSystem { name: format!("type {other:#x}"), reach: Reach::Unknown },
+        other => {
+            let name = format!("type {other:#x}");
+            return FileSystem { name, reach: Reach::Unknown, shares_memory: false };
+        }
     };
-    FileSystem { name: name.to_string(), reach }
+    // Those on which a block that is reserved stays where it is. On copy-on-write ones, and on overlays of we know not what, a
+    // store into reserved space can find the disk full, which is SIGBUS.
+    let shares_memory = matches!(name, "ext4" | "xfs" | "tmpfs");
+    FileSystem { name: name.to_string(), reach, shares_memory }
 }
 
 #[cfg(test)]
@@ -55,10 +61,15 @@ mod tests {
 
     #[test]
     fn network_file_systems_are_told_from_local_and_unknown_ones() {
-        assert_eq!(classify(0xEF53), FileSystem { name: "ext4".into(), reach: Reach::Local });
+        let ext4 = FileSystem { name: "ext4".into(), reach: Reach::Local, shares_memory: true };
+        assert_eq!(classify(0xEF53), ext4);
+        assert!(!classify(0x9123_683E).shares_memory, "btrfs copies on write");
         for magic in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x0BD0_0BD0, 0x1983_0326] {
             assert_eq!(classify(magic).reach, Reach::Network, "{magic:#x}");
         }
-        assert_eq!(classify(0x1234), FileSystem { name: "type 0x1234".into(), reach: Reach::Unknown });
+        assert_eq!(
+            classify(0x1234),
+            FileSystem { name: "type 0x1234".into(), reach: Reach::Unknown, shares_memory: false }
+        );
     }
 }

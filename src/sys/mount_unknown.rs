@@ -4,5 +4,5 @@ use super::{Dir, FileSystem, Reach};
 use crate::error::Result;
 
 pub(crate) fn file_system(_dir: &Dir) -> Result<FileSystem> {
-    Ok(FileSystem { name: "unknown".to_string(), reach: Reach::Unknown })
+    Ok(FileSystem { name: "unknown".to_string(), reach: Reach::Unknown, shares_memory: false })
 }

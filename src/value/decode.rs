@@ -312,8 +312,8 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Spelled<A> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{Any, Free};
-    use super::super::{Text, encode};
+    use super::super::Text;
+    use super::super::samples::{Any, Free, encoded};
     use super::*;
     use quickcheck::{QuickCheck, TestResult};
     use serde::Serialize;
@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> T {
-        let Text { text, nonfinite } = encode(value).unwrap();
+        let Text { text, nonfinite } = encoded(value).unwrap();
         decode(&text, nonfinite).unwrap_or_else(|fault| panic!("{text}: {fault}"))
     }
 

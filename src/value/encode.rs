@@ -1,41 +1,43 @@
 //! From Rust values to text: serde_json's serializer, with an eye on the numbers that it would
 //! write as `null`.
 
+use super::Fault;
 use super::check::{compact, verify};
 use super::nonfinite::{escape_except, spelling};
-use super::{Fault, Text};
+use super::plain::is_plain;
 use serde::{Serialize, Serializer, ser};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io;
 
-/// Writes a value as compact JSON text: what serde_json writes, but NaN and the infinities are
-/// kept, under the flag.
+/// Appends a value to `out` as compact JSON text: what serde_json writes, but NaN and the infinities are kept, and then the
+/// text is under the flag: `true`.
 ///
-/// The text is checked like any other: a `RawValue` may bring white space, which is removed, or
-/// something that is not a value, which is refused.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Text, Fault> {
+/// The text is checked like any other: a `RawValue` may bring white space, which is removed, or something that is not a value,
+/// which is refused. What a refusal leaves behind those bytes that were in `out` has no meaning.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<bool, Fault> {
+    let start = out.len();
     let marks = Marks::default();
-    let mut json = serde_json::Serializer::new(Counted { text: Vec::new(), marks: &marks });
+    let mut json = serde_json::Serializer::new(Counted { text: out, marks: &marks });
     value.serialize(Marking { inner: &mut json, marks: &marks })?;
-    let mut text =
-        String::from_utf8(json.into_inner().text).map_err(|error| Fault::whole(error.to_string()))?;
-    verify(&text)?;
+    let text = str::from_utf8(&out[start..]).map_err(|error| Fault::whole(error.to_string()))?;
+    let plain = is_plain(text);
+    if !plain {
+        verify(text)?;
+    }
 
     // Whether strings need their `~` is known only now. They get it in the text rather than in a
     // second serialization: nothing obliges a `Serialize` to say the same thing twice, and the
     // strings inside a `RawValue` need it too.
     let numbers = marks.numbers.into_inner();
-    if !numbers.is_empty()
-        && let Cow::Owned(escaped) = escape_except(&text, &numbers)
-    {
-        text = escaped;
+    let escaped = if numbers.is_empty() { Cow::Borrowed(text) } else { escape_except(text, &numbers) };
+    let compacted = if plain { escaped } else { Cow::Owned(compact(&escaped).into_owned()) };
+    if let Cow::Owned(text) = compacted {
+        out.truncate(start);
+        out.extend_from_slice(text.as_bytes());
     }
-    if let Cow::Owned(compacted) = compact(&text) {
-        text = compacted;
-    }
-    Ok(Text { text, nonfinite: !numbers.is_empty() })
+    Ok(!numbers.is_empty())
 }
 
 /// Which strings of the text being written stand for numbers.
@@ -50,17 +52,22 @@ struct Marks {
 /// The text being written. serde_json keeps its writer to itself, so the length is told to the
 /// marks.
 struct Counted<'m> {
-    /// What has been written.
-    text: Vec<u8>,
+    /// Where it is written.
+    text: &'m mut Vec<u8>,
     /// Who is told how much.
     marks: &'m Marks,
 }
 
 impl io::Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        self.marks.written.set(self.text.len());
+        self.write_all(bytes)?;
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.text.extend_from_slice(bytes);
+        self.marks.written.set(self.marks.written.get() + bytes.len());
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -301,15 +308,20 @@ impl<S: ser::SerializeMap> ser::SerializeMap for Marking<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::Finite;
+    use super::super::Text;
+    use super::super::samples::{self, Finite};
     use super::*;
     use quickcheck::QuickCheck;
     use serde_json::value::RawValue;
     use std::collections::{BTreeMap, HashMap};
 
     fn encoded<T: Serialize + ?Sized>(value: &T) -> (String, bool) {
-        let Text { text, nonfinite } = encode(value).unwrap();
+        let Text { text, nonfinite } = samples::encoded(value).unwrap();
         (text, nonfinite)
+    }
+
+    fn fault<T: Serialize + ?Sized>(value: &T) -> Fault {
+        samples::encoded(value).unwrap_err()
     }
 
     #[test]
@@ -391,15 +403,15 @@ mod tests {
     fn raw_json_that_is_no_value_is_refused() {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for text in ["1e999", r#""\ud800""#, deep.as_str()] {
-            assert!(encode(&raw(text)).is_err(), "{text}");
+            assert!(samples::encoded(&raw(text)).is_err(), "{text}");
         }
-        assert_eq!(encode(&vec![raw("1e999")]).unwrap_err().reason, "number out of range");
+        assert_eq!(fault(&vec![raw("1e999")]).reason, "number out of range");
     }
 
     #[test]
     fn what_json_cannot_hold_is_refused_with_a_reason() {
         let lists: BTreeMap<Vec<u8>, u8> = [(vec![1], 2)].into();
-        assert_eq!(encode(&lists).unwrap_err().to_string(), "key must be a string");
+        assert_eq!(fault(&lists).to_string(), "key must be a string");
 
         struct Key;
         impl Serialize for Key {
@@ -407,7 +419,7 @@ mod tests {
                 serializer.collect_map([(f64::NAN, 1)])
             }
         }
-        let reason = encode(&Key).unwrap_err().to_string();
+        let reason = fault(&Key).to_string();
         assert!(reason.contains("finite"), "{reason}");
 
         struct Unwilling;
@@ -416,7 +428,7 @@ mod tests {
                 Err(ser::Error::custom("not today"))
             }
         }
-        assert_eq!(encode(&[Unwilling]).unwrap_err(), Fault::whole("not today"));
+        assert_eq!(fault(&[Unwilling]), Fault::whole("not today"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod decode;
 mod encode;
 mod merge;
 mod nonfinite;
+mod plain;
 #[cfg(test)]
 mod samples;
 
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_fault_reads_as_part_of_a_sentence() {
-        let fault = |text| check(text).unwrap_err().to_string();
+        let fault = |text| samples::checked(text).unwrap_err().to_string();
         assert_eq!(fault("[1,2,1e999]"), "number out of range at column 10");
         assert_eq!(fault("[1,\n2,\n?]"), "expected value in line 3 at column 1");
         assert_eq!(fault(""), "EOF while parsing a value at column 1");

@@ -1,8 +1,23 @@
 //! Values for the tests: JSON text as people write it, and Rust values of every shape.
 
+use super::{Fault, Text, check, encode};
 use quickcheck::{Arbitrary, Gen};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
+
+/// What [`check`] makes of a text.
+pub(super) fn checked(text: &str) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    check(text, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// What [`encode`] makes of a value.
+pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Text, Fault> {
+    let mut out = Vec::new();
+    let nonfinite = encode(value, &mut out)?;
+    Ok(Text { text: String::from_utf8(out).unwrap(), nonfinite })
+}
 
 /// JSON as people write it: odd white space, numbers, escapes, equal keys. Not all of it is a
 /// value.

@@ -1,0 +1,5 @@
+//! What a child process does.
+
+pub mod append;
+pub mod compact;
+pub mod copy;

@@ -1,0 +1,198 @@
+//! Attaching: how a process comes to write in a cohort, and the append lock that it then takes for each turn.
+//!
+//! Two classes of lock, fixed when the cohort is made. **file**: an exclusive `flock` on `lock` for each turn. **memory**: a word
+//! in `control`, memory that all attached processes share. Who is attached there holds `lock` *shared*, so that whoever gets it
+//! exclusively is alone and makes `control` anew:
+//!
+//! 1. Try to have `lock` exclusively. Who gets it wipes `control`, and gives the lock back. Where the journal ends is not known
+//!    then, and the first turn under the append lock reads it from the snapshot's watermark on, as the class `file` does.
+//! 2. Take `lock` shared. It is never converted from the one to the other, for a conversion that fails drops the lock.
+//! 3. Open `control` and take a slot in it. If it is not ready (nobody was ever alone, or it was replaced): begin again.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::home::Home;
+use crate::journal::Journal;
+use crate::names;
+use crate::segment::Segment;
+use crate::settings::LockClass;
+use crate::sys::{self, Control, LockFile, Locked, Owned, Patience, PerProcess};
+
+/// The writing half of a cohort handle: attached when first used, once in each process of a line of forks.
+pub(crate) struct Writer {
+    home: Arc<Home>,
+    slot: PerProcess<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    attachment: OnceLock<Arc<Attachment>>,
+    attaching: Mutex<()>,
+}
+
+impl Writer {
+    pub(crate) fn new(home: Arc<Home>) -> Writer {
+        Writer { home, slot: PerProcess::new() }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    /// The attachment, if this process has used it.
+    pub(crate) fn attached(&self) -> Option<&Arc<Attachment>> {
+        self.slot.existing().and_then(|slot| slot.attachment.get())
+    }
+
+    /// The attachment, made now if this process has not used it before.
+    #[inline]
+    pub(crate) fn attachment(&self, timeout: Duration) -> Result<&Arc<Attachment>> {
+        match self.attached() {
+            Some(attachment) => Ok(attachment),
+            None => self.attach(timeout),
+        }
+    }
+
+    #[cold]
+    fn attach(&self, timeout: Duration) -> Result<&Arc<Attachment>> {
+        let slot = self.slot.get(Slot::default);
+        let _attaching = slot.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.attachment.get() {
+            Some(attachment) => Ok(attachment),
+            None => {
+                let attachment = Attachment::make(&self.home, &Patience::of(timeout))?;
+                Ok(slot.attachment.get_or_init(|| Arc::new(attachment)))
+            }
+        }
+    }
+}
+
+/// A cohort as one process writes it.
+pub(crate) struct Attachment {
+    pub(crate) home: Arc<Home>,
+    gate: Gate,
+    /// Used under the append lock only, and to look at for a moment: so nobody waits for it longer than for the lock.
+    journal: Mutex<Journal>,
+    /// Held by the thread that syncs, in the class `file`. The threads share descriptors, and the kernel tells a failure to one
+    /// caller of each: the others must not ask before that one has left the mark. And what they wait for is mostly done when
+    /// their turn comes.
+    pub(crate) syncing: Mutex<()>,
+    /// The segment that a leader of this process has synced last, in the class `memory`. Used under the sync lock.
+    pub(crate) synced: Mutex<Option<Arc<Segment>>>,
+}
+
+/// The append lock.
+enum Gate {
+    /// A `flock` excludes other handles, the mutex the threads of this one.
+    File {
+        lock: LockFile,
+        threads: Mutex<()>,
+    },
+    Memory(Arc<Control>),
+}
+
+/// The append lock is held as long as this lives.
+pub(crate) enum Inside<'a> {
+    // The fields are dropped in this order: no thread of ours may find the file still locked by us.
+    File { _lock: Locked<'a>, _thread: MutexGuard<'a, ()> },
+    Memory { _lock: Owned<'a> },
+}
+
+impl Attachment {
+    fn make(home: &Arc<Home>, patience: &Patience) -> Result<Attachment> {
+        home.check_file_system()?;
+        let (gate, control) = match home.settings.lock {
+            LockClass::Memory => {
+                let control = Arc::new(share(home, patience)?);
+                (Gate::Memory(Arc::clone(&control)), Some(control))
+            }
+            _ => {
+                let lock = LockFile::new(home.dir.open_write(names::LOCK)?);
+                (Gate::File { lock, threads: Mutex::new(()) }, None)
+            }
+        };
+        let journal = Mutex::new(Journal::find(Arc::clone(home), control)?);
+        Ok(Attachment {
+            home: Arc::clone(home),
+            gate,
+            journal,
+            syncing: Mutex::new(()),
+            synced: Mutex::new(None),
+        })
+    }
+
+    /// Shared memory, if the cohort's lock class is `memory`.
+    #[inline]
+    pub(crate) fn control(&self) -> Option<&Arc<Control>> {
+        match &self.gate {
+            Gate::File { .. } => None,
+            Gate::Memory(control) => Some(control),
+        }
+    }
+
+    /// The append lock, waiting for it as long as there is patience left.
+    #[inline]
+    pub(crate) fn enter(&self, patience: &Patience) -> Result<Inside<'_>> {
+        match &self.gate {
+            Gate::Memory(control) => Ok(Inside::Memory { _lock: control.lock_append(patience)? }),
+            Gate::File { lock, threads } => {
+                let thread = threads.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(Inside::File { _lock: lock.exclusive(patience)?, _thread: thread })
+            }
+        }
+    }
+
+    /// What this process knows of the journal.
+    #[inline]
+    pub(crate) fn journal(&self) -> Result<MutexGuard<'_, Journal>> {
+        match self.journal.lock() {
+            Ok(journal) => Ok(journal),
+            Err(panicked) => {
+                // A thread panicked in the middle: what it knew is dropped, and found again.
+                let mut journal = panicked.into_inner();
+                *journal = Journal::find(Arc::clone(&self.home), self.control().cloned())?;
+                self.journal.clear_poison();
+                Ok(journal)
+            }
+        }
+    }
+}
+
+/// Attaches to a cohort's shared memory.
+fn share(home: &Home, patience: &Patience) -> Result<Control> {
+    let mut lock = LockFile::new(home.dir.open_write(names::LOCK)?);
+    loop {
+        if let Some(alone) = lock.try_exclusive()? {
+            let doubted = sys::prepare_control(&home.dir, &lock)?;
+            if doubted {
+                doubt_last_sync(home)?;
+            }
+            drop(alone);
+        }
+        lock.keep_shared(patience)?;
+        match Control::open(&home.dir, lock)? {
+            Ok(control) => return Ok(control),
+            Err(not_ready) => lock = not_ready,
+        }
+        lock.release();
+        if patience.left().is_zero() {
+            let what = "the cohort's shared memory does not become ready";
+            return Err(crate::error::Error::new(crate::error::Kind::LockTimeout, what)
+                .at(home.dir.path())
+                .advise("nothing was written; see who replaces the file `control`"));
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A sync had failed, or its result was missing, in shared memory that is not kept: the mark on disk says so instead.
+fn doubt_last_sync(home: &Home) -> Result<()> {
+    let segments = home.dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max();
+    if let Some(number) = segments {
+        let _ = home.dir.create(&names::poison(number));
+        home.dir.sync()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Ending the journal at a place that was in doubt, and going on in a new segment and epoch. And what a failed sync asks for.
+
+use crate::attach::Attachment;
+use crate::chain::Floor;
+use crate::error::{Error, Kind, Result};
+use crate::format::{Body, FRAMES_BEGIN};
+use crate::journal::{Journal, Turn, begin, nothing_written};
+use crate::names;
+use crate::record::Seq;
+use crate::scan::{Place, Scan, Step};
+use crate::segment::{Access, Segment};
+use crate::sys::Patience;
+
+impl Attachment {
+    /// Leaves the mark of a failed sync where every writer looks before it writes: in shared memory, and at the active segment.
+    /// Best effort in all its parts, for the disk is failing; this process remembers in any case.
+    pub(crate) fn poison(&self, patience: &Patience) {
+        if let Some(control) = self.control() {
+            control.set_poisoned(true);
+            leave_mark(self, control.ends().read().segment);
+            return;
+        }
+        // At once where this process believes the tail to be, and again where it is: meanwhile it may have moved on.
+        if let Ok(mut journal) = self.journal() {
+            journal.mark_poisoned();
+        }
+        if let Ok(_inside) = self.enter(patience)
+            && let Ok(mut journal) = self.journal()
+        {
+            while let Ok(Step::Frame(_)) = journal.scan.step() {}
+            journal.mark_poisoned();
+        }
+    }
+}
+
+fn leave_mark(attachment: &Attachment, number: u64) {
+    let _ = attachment.home.dir.create(&names::poison(number));
+    let _ = attachment.home.dir.sync();
+}
+
+impl Journal {
+    /// Whether a sync of the active segment has failed, here or anywhere.
+    pub(crate) fn is_poisoned(&self) -> Result<bool> {
+        let known = match &self.control {
+            Some(control) => control.is_poisoned(),
+            None => self.sync_failed,
+        };
+        Ok(known || self.home.dir.exists(&names::poison(self.scan.place().segment))?)
+    }
+
+    pub(crate) fn mark_poisoned(&mut self) {
+        self.sync_failed = true;
+        if let Some(control) = &self.control {
+            control.set_poisoned(true);
+        }
+        let _ = self.home.dir.create(&names::poison(self.scan.place().segment));
+        let _ = self.home.dir.sync();
+    }
+
+    /// Ends the journal at `end` and goes on in a new segment and epoch. Nothing is shortened or overwritten: the link of the
+    /// new segment names the place, and what stands behind it stays where it is. **Commit point: the write of the link.**
+    ///
+    /// What is kept must be durable before the link says so. If a sync of it has failed, the pages cannot be trusted to reach
+    /// the disk by another one: then the frames after the last durable seq are carried into the new segment, with their seqs,
+    /// and the old one ends before them. Until this has succeeded nothing is appended.
+    pub(crate) fn cut(&mut self, end: Place) -> Result<Turn<()>> {
+        let Some(spare) = self.take_spare(0)? else { return Ok(Turn::Spare { frame_len: 0 }) };
+        let Some(control) = self.control.clone() else {
+            return self.cut_into(&spare, end).map(|()| Turn::Again);
+        };
+        // What is synced here is synced as its leader, so that its result counts for all who wait.
+        let patience = Patience::of(self.home.timeout());
+        let syncing = control.lock_sync(&patience)?;
+        if control.begin_sync() {
+            self.mark_poisoned();
+        }
+        // A tail that shared memory named says nothing of the segments before it, which may have to be synced too.
+        self.scan = begin(&self.home)?;
+        control.ends().begin();
+        let cut = self.cut_into(&spare, end);
+        if cut.is_ok() {
+            control.set_durable(end.next_seq - 1, spare.number);
+            control.set_poisoned(false);
+            control.said(self.scan.durable_seq());
+            self.open_window();
+            self.publish();
+        }
+        control.end_sync();
+        drop(syncing);
+        control.wake_sleepers();
+        cut.map(|()| Turn::Again)
+    }
+
+    fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
+        let mut from = end;
+        if self.is_poisoned()? {
+            from = self.carry(spare, end.next_seq).map_err(|e| {
+                // Its pages may be as doubtful as those they come from: it must never become part of the journal.
+                self.forget_spare();
+                let _ = self.home.dir.remove(&names::segment(spare.number));
+                e.become_kind(
+                    Kind::Poisoned,
+                    "a sync has failed and its records cannot be moved; nothing was written",
+                )
+                .advise("check the disk; every append tries again to move them")
+            })?;
+        } else {
+            for segment in self.unsynced() {
+                if let Err(e) = segment.sync(&self.home.dir, &self.home.owner) {
+                    self.mark_poisoned();
+                    return Err(nothing_written(e));
+                }
+            }
+            self.synced(end.next_seq - 1);
+        }
+        let durable_seq = self.durable_seq().max(if from == end { end.next_seq - 1 } else { 0 });
+        spare.write_link(&crate::format::Link { durable_seq, ..self.link(self.epoch() + 1, from) })?;
+        if let Err(e) = spare.sync() {
+            self.sync_failed = true;
+            if let Some(control) = &self.control {
+                control.set_poisoned(true);
+            }
+            let _ = self.home.dir.create(&names::poison(spare.number));
+            return Err(e);
+        }
+        self.synced(end.next_seq - 1);
+        self.sync_failed = false;
+        self.scan = begin(&self.home)?;
+        Ok(())
+    }
+
+    /// Copies all frames after the last durable seq and before `until` into `target`, and syncs it. Returns where the first
+    /// of them stood.
+    fn carry(&self, target: &Segment, until: Seq) -> Result<Place> {
+        let durable_seq = self.durable_seq();
+        let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(durable_seq), Access::Write)?;
+        old.skip_to(durable_seq + 1)?;
+        let place = old.place();
+        let mut at = FRAMES_BEGIN;
+        while old.place().next_seq < until {
+            let Step::Frame(header) = old.step()? else {
+                return Err(Error::corruption("a frame that was whole is not any more")
+                    .in_segment(old.place().segment)
+                    .at_offset(old.place().offset)
+                    .at_seq(old.place().next_seq));
+            };
+            let body = Body { bytes: old.body().to_vec(), count: header.count, crc: header.body_crc };
+            let (frame, _) = body.frame(&header, target.salt());
+            target.write(&frame, at)?;
+            at += frame.len() as u64;
+        }
+        target.sync()?;
+        Ok(place)
+    }
+}

@@ -1,0 +1,150 @@
+//! What appends need made ready outside the append lock: reserved space, and the next segment.
+
+use std::sync::Arc;
+
+use crate::attach::Attachment;
+use crate::error::Result;
+use crate::format::FRAMES_BEGIN;
+use crate::journal::Journal;
+use crate::names::{self, Purpose};
+use crate::segment::{Access, Found, Segment};
+use crate::sys::{self, Patience};
+
+/// What a segment's file reserves when it is made, in bytes: little, for many cohorts stay small.
+pub(crate) const FIRST_RESERVE: u64 = 32 << 10;
+
+impl Attachment {
+    /// Reserves space to `end` at least in the active segment. Of several processes that need it, one does it.
+    pub(crate) fn grow(&self, segment: &Segment, end: u64, patience: &Patience) -> Result<()> {
+        let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
+        segment.grow(end, self.home.settings.segment_bytes)
+    }
+
+    /// Makes the next segment ready: reserved, its identity and its name on the medium. A link is only ever written into a
+    /// segment that is known to be so, for whoever syncs that segment later syncs no name.
+    pub(crate) fn make_spare(&self, frame_len: u64, patience: &Patience) -> Result<()> {
+        let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
+        let dir = &self.home.dir;
+        let len = (FRAMES_BEGIN + frame_len).max(FIRST_RESERVE.min(self.home.settings.segment_bytes));
+        let known = self.journal()?.place().segment;
+        // A number is used once: the next one comes after all that were ever part of the journal, or are damaged.
+        let highest = dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max().unwrap_or(0);
+        let left = match Segment::open(dir, highest, &self.home.owner, Access::Write)? {
+            Some(Found::Spare(spare)) => Some(spare),
+            _ => None,
+        };
+        let (number, mut spare) = match left {
+            Some(left) if left.is_blank_from(FRAMES_BEGIN)? => (highest, Some(left)),
+            Some(left) => {
+                self.remove_begun(&left, patience)?;
+                (highest, None)
+            }
+            None => (highest + 1, None),
+        };
+        if spare.is_none() {
+            spare = self.name_new(number, known, len, patience)?;
+        }
+        let Some(spare) = spare else { return Ok(()) };
+        if !spare.has_room(len) {
+            spare.grow(len, len)?;
+        }
+        if let Err(e) = spare.sync().and_then(|()| dir.sync()) {
+            // Whoever syncs it again may be told that all is well: so it must not become part of the journal, or be left soon.
+            let _inside = self.enter(patience)?;
+            match Segment::open(dir, number, &self.home.owner, Access::Write)? {
+                Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
+                _ => drop(dir.create(&names::poison(number))),
+            }
+            return Err(e);
+        }
+        self.journal()?.spare = Some(spare);
+        if let Some(control) = self.control() {
+            control.set_spare(number);
+        }
+        Ok(())
+    }
+
+    /// Frames were being carried into a spare, by a process that is at it or dead. Under the lock, it is dead.
+    fn remove_begun(&self, left: &Segment, patience: &Patience) -> Result<()> {
+        let _inside = self.enter(patience)?;
+        if let Some(Found::Spare(left)) =
+            Segment::open(&self.home.dir, left.number, &self.home.owner, Access::Write)?
+            && !left.is_blank_from(FRAMES_BEGIN)?
+        {
+            self.home.dir.remove(&names::segment(left.number))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a segment under a temporary name and gives it its number, unless that is taken meanwhile.
+    fn name_new(
+        &self,
+        number: u64,
+        known: u64,
+        len: u64,
+        patience: &Patience,
+    ) -> Result<Option<Arc<Segment>>> {
+        let dir = &self.home.dir;
+        let temporary = names::temporary(Purpose::Segment, sys::random_u64());
+        let named =
+            Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(|mut segment| {
+                let _inside = self.enter(patience)?;
+                // The number is given only while it still comes next. If the active segment we know has its name, none after it
+                // has been retired; so a name that is free has never been given.
+                let name = names::segment(number);
+                let free = !dir.exists(&name)? && (known == 0 || dir.exists(&names::segment(known))?);
+                let named = match free.then(|| dir.rename(&temporary, &name)) {
+                    None => false,
+                    // A compactor took it for a dead writer's: the next turn makes another.
+                    Some(Err(e)) if e.is_not_found() => false,
+                    Some(renamed) => renamed.map(|()| true)?,
+                };
+                segment.file.renamed(dir.path().join(name));
+                Ok(named.then_some(Arc::new(segment)))
+            });
+        if !matches!(named, Ok(Some(_))) {
+            // Best effort: a compactor removes what stays.
+            let _ = dir.remove(&temporary);
+        }
+        named
+    }
+}
+
+impl Journal {
+    /// The spare, if it is the next segment and has room for a frame. Under the lock.
+    pub(crate) fn take_spare(&mut self, frame_len: u64) -> Result<Option<Arc<Segment>>> {
+        let next = match &self.control {
+            Some(control) => control.spare(),
+            None => self.scan.chain().next_number,
+        };
+        if next <= self.scan.place().segment {
+            return Ok(None);
+        }
+        // Looked up by name again: after a failed sync somebody may have removed the file that our handle leads to.
+        let Some(Found::Spare(named)) = Segment::open(&self.home.dir, next, &self.home.owner, Access::Write)?
+        else {
+            self.forget_spare();
+            return Ok(None);
+        };
+        let ours = self.spare.take_if(|spare| spare.number == next && spare.salt() == named.salt());
+        let spare = match (ours, &self.control) {
+            (Some(ours), _) => ours,
+            // Seen to be durable by the process that said so there.
+            (None, Some(_)) => named,
+            (None, None) => return Ok(None),
+        };
+        if !spare.has_room(FRAMES_BEGIN + frame_len) {
+            self.forget_spare();
+            return Ok(None);
+        }
+        Ok(Some(spare))
+    }
+
+    /// Whatever is there under the next number is no spare to rely on.
+    pub(crate) fn forget_spare(&mut self) {
+        self.spare = None;
+        if let Some(control) = &self.control {
+            control.set_spare(0);
+        }
+    }
+}

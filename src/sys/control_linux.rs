@@ -1,0 +1,486 @@
+//! `control`: the memory that the processes attached to a cohort share. An accelerator, never the truth: what it says can be
+//! found in the journal again, and is whenever there is doubt.
+//!
+//! Everything in it is an atomic, so a process that scribbles over it can make others fail, but not misbehave in Rust's sense.
+//! Who may change what stands at each field.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::ends::{End, Ends};
+use super::fork::Kept;
+use super::word::{Owner, Word};
+use super::{Dir, File, LockFile, Names, Patience, boot_id, futex};
+use crate::error::{Error, Kind, Result};
+use crate::names;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"TALLYCTL");
+/// Of this layout. Another one is rebuilt by whoever is alone, and refused by the others.
+const VERSION: u32 = 1;
+/// Processes that can be attached to one cohort at a time.
+const SLOTS: u32 = 1024;
+const SIZE: u64 = size_of::<Layout>() as u64;
+/// Where the bytes that stand for slots are locked: behind anything that could ever be in the file.
+const SLOT_BYTES: i64 = 1 << 40;
+
+#[repr(C, align(128))]
+struct Lines<T>(T);
+
+#[repr(C)]
+struct Layout {
+    identity: Lines<Identity>,
+    append: Lines<Append>,
+    durability: Lines<Durability>,
+    ready: Lines<Ready>,
+    slots: Lines<[Slot; SLOTS as usize]>,
+}
+
+/// Whose control this is. Written by who is alone with the cohort (has the exclusive lock on `lock`), before `ready`.
+#[repr(C)]
+struct Identity {
+    magic: AtomicU64,
+    version: AtomicU32,
+    ready: AtomicU32,
+    /// A control of another start of the system describes memory that is gone.
+    boot: [AtomicU64; 2],
+    /// A copy of the directory is another cohort.
+    control_inode: AtomicU64,
+    lock_inode: AtomicU64,
+    device: AtomicU64,
+}
+
+/// Written by the owner of the append lock; `ends` is read by everybody.
+#[repr(C)]
+struct Append {
+    lock: Word,
+    ends: Ends,
+}
+
+/// Written by the owner of the sync lock unless said otherwise.
+#[repr(C)]
+struct Durability {
+    lock: Word,
+    /// 1 from before a sync until its result is here: a result that is missing counts as a failure.
+    syncing: AtomicU32,
+    /// 1 after a sync has failed. Set by who was told; cleared by the owner of both locks who has moved the records.
+    poisoned: AtomicU32,
+    /// Counts the syncs; who waits for one sleeps on it.
+    rounds: AtomicU32,
+    /// How many sleep there. A hint, too high once a sleeper is killed: then waking costs a call for nothing.
+    sleepers: AtomicU32,
+    /// Everything up to this seq is durable. Only rises.
+    durable_seq: AtomicU64,
+    /// Segments before this one are durable.
+    unsynced_from: AtomicU64,
+    /// The highest durable seq that a frame or link says. Written by the owner of the append lock.
+    said_seq: AtomicU64,
+}
+
+/// What was made ready outside the append lock.
+#[repr(C)]
+struct Ready {
+    /// Held by the one process that makes a spare or reserves space.
+    lock: Word,
+    /// The spare's number, on the medium with its name; 0: none. Written by the owner of the lock above, and of the append lock.
+    spare: AtomicU64,
+}
+
+/// An attached process. Written by who has locked its byte.
+#[repr(C)]
+struct Slot {
+    incarnation: AtomicU32,
+    /// For people: as the process sees itself.
+    pid: AtomicU32,
+}
+
+/// A cohort's control in this process's memory.
+struct Mapped {
+    map: MmapRaw,
+}
+
+// SAFETY: the memory is atomics only; see `layout`.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Mapped {
+    fn layout(&self) -> &Layout {
+        // SAFETY: the mapping is as long as Layout (checked when it was made), aligned to a page, and lives as long as
+        // `self`. Every field is an atomic, valid for any bits and for changes by other processes. In a read-only mapping
+        // (`Watch`) only loads are done. The file keeps its length: control is never shortened, only unlinked.
+        unsafe { &*self.map.as_ptr().cast::<Layout>() }
+    }
+}
+
+/// Control as an attached process has it.
+pub(crate) struct Control {
+    mapped: Mapped,
+    /// Holds the lock on our slot's byte as long as it is open.
+    file: Kept,
+    /// Holds the shared lock on `lock`.
+    _attached: LockFile,
+    me: Owner,
+    path: std::path::PathBuf,
+}
+
+/// The append lock is held as long as this lives.
+pub(crate) struct Owned<'a>(&'a Word);
+
+impl Drop for Owned<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. Returns whether a sync had failed, or has an
+/// unknown result, in what stood there before.
+pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
+    let file = match dir.open_write(names::CONTROL) {
+        Ok(file) if file.len()? == SIZE => file,
+        Ok(_) => {
+            dir.remove(names::CONTROL)?;
+            create(dir)?
+        }
+        Err(e) if e.is_not_found() => create(dir)?,
+        Err(e) => return Err(e),
+    };
+    let mapped = map(&file)?;
+    let layout = mapped.layout();
+    let identity = &layout.identity.0;
+    let (device, control_inode) = file.identity()?;
+    let (_, lock_inode) = lock.identity()?;
+    let boot = boot_id();
+    let same = identity.ready.load(Ordering::Acquire) == 1
+        && identity.magic.load(Ordering::Relaxed) == MAGIC
+        && identity.version.load(Ordering::Relaxed) == VERSION
+        && boot != [0; 16]
+        && is_boot(identity, boot)
+        && identity.control_inode.load(Ordering::Relaxed) == control_inode
+        && identity.lock_inode.load(Ordering::Relaxed) == lock_inode
+        && identity.device.load(Ordering::Relaxed) == device;
+    let (append, sync) = (&layout.append.0, &layout.durability.0);
+    let doubted = same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0;
+    identity.ready.store(0, Ordering::Release);
+    append.lock.reset();
+    append.ends.publish(&End::default());
+    append.ends.begin();
+    sync.lock.reset();
+    layout.ready.0.lock.reset();
+    for word in [&sync.syncing, &sync.poisoned, &sync.rounds, &sync.sleepers] {
+        word.store(0, Ordering::Relaxed);
+    }
+    for number in [&sync.durable_seq, &sync.unsynced_from, &sync.said_seq, &layout.ready.0.spare] {
+        number.store(0, Ordering::Relaxed);
+    }
+    identity.version.store(VERSION, Ordering::Relaxed);
+    for (word, bytes) in identity.boot.iter().zip(boot.as_chunks::<8>().0) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+    identity.control_inode.store(control_inode, Ordering::Relaxed);
+    identity.lock_inode.store(lock_inode, Ordering::Relaxed);
+    identity.device.store(device, Ordering::Relaxed);
+    identity.magic.store(MAGIC, Ordering::Relaxed);
+    identity.ready.store(1, Ordering::Release);
+    Ok(doubted)
+}
+
+fn create(dir: &Dir) -> Result<File> {
+    let file = dir.create(names::CONTROL)?;
+    // Reserved, because a store into a hole of a full disk would be SIGBUS.
+    if file.allocate(SIZE)? {
+        return Ok(file);
+    }
+    let _ = dir.remove(names::CONTROL);
+    Err(Error::new(Kind::UnsafeFileSystem, "refused: the file system reserves no space for shared memory")
+        .at(file.path())
+        .advise("make the cohort with \"lock\": \"file\""))
+}
+
+fn map(file: &File) -> Result<Mapped> {
+    let map = MmapOptions::new()
+        .len(size_of::<Layout>())
+        .map_raw(file.inner())
+        .map_err(|e| Error::io("cannot map", file.path(), e))?;
+    Ok(Mapped { map })
+}
+
+fn is_boot(identity: &Identity, boot: [u8; 16]) -> bool {
+    let mut words = identity.boot.iter().zip(boot.as_chunks::<8>().0);
+    words.all(|(word, bytes)| word.load(Ordering::Relaxed) == u64::from_le_bytes(*bytes))
+}
+
+impl Control {
+    /// Opens `control` and takes a slot. `lock` holds the shared lock on `lock`. `None`: control is not ready.
+    pub(crate) fn open(dir: &Dir, lock: LockFile) -> Result<std::result::Result<Control, LockFile>> {
+        let file = match dir.open_write(names::CONTROL) {
+            Ok(file) if file.len()? == SIZE => file,
+            Ok(_) => return Ok(Err(lock)),
+            Err(e) if e.is_not_found() => return Ok(Err(lock)),
+            Err(e) => return Err(e),
+        };
+        let mapped = map(&file)?;
+        let identity = &mapped.layout().identity.0;
+        if identity.ready.load(Ordering::Acquire) != 1 || identity.magic.load(Ordering::Relaxed) != MAGIC {
+            return Ok(Err(lock));
+        }
+        let version = identity.version.load(Ordering::Relaxed);
+        if version != VERSION {
+            let what = format!("attached processes use layout {version} of control, this is {VERSION}");
+            return Err(Error::new(Kind::Unsupported, what)
+                .at(file.path())
+                .advise("let them end, or use their version of tallyfold"));
+        }
+        let path = file.path().to_path_buf();
+        let file = Kept::new(file.into_inner());
+        let me = claim(&file, &mapped.layout().slots.0, &path)?;
+        Ok(Ok(Control { mapped, file, _attached: lock, me, path }))
+    }
+
+    fn append(&self) -> &Append {
+        &self.mapped.layout().append.0
+    }
+
+    fn durability(&self) -> &Durability {
+        &self.mapped.layout().durability.0
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.append().ends
+    }
+
+    /// The append lock, waiting for it as long as there is patience left.
+    #[inline]
+    pub(crate) fn lock_append(&self, patience: &Patience) -> Result<Owned<'_>> {
+        self.lock(&self.append().lock, patience)
+    }
+
+    /// The lock of those who make spares and reserve space.
+    pub(crate) fn lock_ready(&self, patience: &Patience) -> Result<Owned<'_>> {
+        self.lock(&self.mapped.layout().ready.0.lock, patience)
+    }
+
+    /// The lock of those who sync. Under the append lock only to cut.
+    pub(crate) fn lock_sync(&self, patience: &Patience) -> Result<Owned<'_>> {
+        self.lock(&self.durability().lock, patience)
+    }
+
+    #[inline]
+    fn lock<'a>(&'a self, word: &'a Word, patience: &Patience) -> Result<Owned<'a>> {
+        match word.lock(self.me, patience, |owner| self.is_alive(owner)) {
+            Ok(()) => Ok(Owned(word)),
+            Err(owner) => Err(self.timed_out(owner, patience)),
+        }
+    }
+
+    /// The lock of those who sync, if it is free or its owner is dead. `test`: ask whether he is.
+    pub(crate) fn try_lock_sync(&self, test: bool) -> Option<Owned<'_>> {
+        let word = &self.durability().lock;
+        let taken =
+            word.try_lock(self.me) || test && word.take_from_dead(self.me, |owner| self.is_alive(owner));
+        taken.then_some(Owned(word))
+    }
+
+    #[cold]
+    fn timed_out(&self, owner: Owner, patience: &Patience) -> Error {
+        let slot = self.mapped.layout().slots.0.get(owner.slot() as usize);
+        let pid = slot.map(|slot| slot.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0);
+        super::lock::timed_out(&self.path, pid, patience)
+    }
+
+    /// Whether the owner of a word is attached still.
+    fn is_alive(&self, owner: Owner) -> bool {
+        if owner == self.me {
+            return true;
+        }
+        let slot = owner.slot();
+        let Some(entry) = self.mapped.layout().slots.0.get(slot as usize) else { return false };
+        // Who claims a slot counts its incarnation up before it takes any word. So another incarnation means that the owner is
+        // gone, and a byte that is free too. A byte locked by one who has not counted yet: the next test tells.
+        owner.is_incarnation(entry.incarnation.load(Ordering::Acquire))
+            && slot != self.me.slot()
+            && is_locked(&self.file, slot).unwrap_or(true)
+    }
+
+    pub(crate) fn durable_seq(&self) -> u64 {
+        self.durability().durable_seq.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn unsynced_from(&self) -> u64 {
+        self.durability().unsynced_from.load(Ordering::Acquire)
+    }
+
+    /// Everything up to a seq is durable, and every segment before this one. For the owner of the sync lock, or of the append
+    /// lock before anybody can sync.
+    pub(crate) fn set_durable(&self, seq: u64, unsynced_from: u64) {
+        self.durability().unsynced_from.fetch_max(unsynced_from, Ordering::Release);
+        self.durability().durable_seq.fetch_max(seq, Ordering::Release);
+    }
+
+    pub(crate) fn said_seq(&self) -> u64 {
+        self.durability().said_seq.load(Ordering::Relaxed)
+    }
+
+    /// A frame or link says that everything up to a seq is durable. For the owner of the append lock.
+    #[inline]
+    pub(crate) fn said(&self, seq: u64) {
+        if self.said_seq() < seq {
+            self.durability().said_seq.store(seq, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that a sync begins. `true`: the result of an earlier one is missing. For the owner of the sync lock.
+    pub(crate) fn begin_sync(&self) -> bool {
+        self.durability().syncing.swap(1, Ordering::AcqRel) != 0
+    }
+
+    /// Says that the result is recorded. For the owner of the sync lock, before it gives the lock back.
+    pub(crate) fn end_sync(&self) {
+        self.durability().syncing.store(0, Ordering::Release);
+    }
+
+    /// Wakes who waits for a sync. After the sync lock was given back, so that one of them can have it.
+    pub(crate) fn wake_sleepers(&self) {
+        let sync = self.durability();
+        sync.rounds.fetch_add(1, Ordering::Release);
+        if sync.sleepers.load(Ordering::Relaxed) != 0 {
+            futex::wake(&sync.rounds, i32::MAX as u32);
+        }
+    }
+
+    /// The number of the sync that is running or comes next.
+    pub(crate) fn round(&self) -> u32 {
+        self.durability().rounds.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until that sync has ended, at most `timeout`. `false`: it has not.
+    pub(crate) fn sleep_in_round(&self, round: u32, timeout: Duration) -> bool {
+        let sync = self.durability();
+        sync.sleepers.fetch_add(1, Ordering::Relaxed);
+        futex::wait(&sync.rounds, round, timeout);
+        // Not below 0, should somebody have begun anew meanwhile.
+        let _ = sync.sleepers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        self.round() != round
+    }
+
+    /// Whether a sync has failed and its records have not been moved.
+    #[inline]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.durability().poisoned.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_poisoned(&self, poisoned: bool) {
+        self.durability().poisoned.store(poisoned.into(), Ordering::Release);
+    }
+
+    /// The number of the spare that is ready; 0: none.
+    pub(crate) fn spare(&self) -> u64 {
+        self.mapped.layout().ready.0.spare.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_spare(&self, number: u64) {
+        self.mapped.layout().ready.0.spare.store(number, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Control({:?}, {:?})", self.me, self.ends().read())
+    }
+}
+
+/// Locks the byte of the first free slot and makes the slot ours.
+fn claim(file: &Kept, slots: &[Slot], path: &std::path::Path) -> Result<Owner> {
+    for (slot, entry) in (0u32..).zip(slots) {
+        let locked = lock_byte(file, slot).map_err(|e| Error::io("cannot lock a slot", path, e))?;
+        if locked {
+            entry.pid.store(std::process::id(), Ordering::Relaxed);
+            let incarnation = entry.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+            return Ok(Owner::new(slot, incarnation));
+        }
+    }
+    Err(Error::new(Kind::LockTimeout, format!("{SLOTS} processes are attached to this cohort already"))
+        .at(path)
+        .advise("nothing was written; let some of them end"))
+}
+
+fn byte(slot: u32) -> libc::flock {
+    // SAFETY: a struct of integers, for which zeros are valid.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_WRLCK as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = (SLOT_BYTES + i64::from(slot)) as libc::off_t;
+    range.l_len = 1;
+    range
+}
+
+/// Locks a slot's byte for the open file description; `false` if somebody else has it.
+fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
+    use std::os::fd::AsRawFd;
+    let Some(file) = file.file() else { return Ok(false) };
+    let range = byte(slot);
+    // SAFETY: the descriptor is open as long as `file` lives; the struct is ours.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } {
+        0 => Ok(true),
+        _ => match std::io::Error::last_os_error() {
+            e if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            e => Err(e),
+        },
+    }
+}
+
+/// Whether another open file description has locked a slot's byte.
+fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
+    use std::os::fd::AsRawFd;
+    let Some(file) = file.file() else { return Ok(true) };
+    let mut range = byte(slot);
+    // SAFETY: the descriptor is open as long as `file` lives; the kernel writes into the struct, which is ours.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
+        0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Control as a reader has it: mapped read-only, no slot, no lock.
+pub(crate) struct Watch {
+    mapped: Mapped,
+}
+
+impl Watch {
+    /// `None` if there is no control, or it cannot be believed.
+    pub(crate) fn open(dir: &Dir) -> Option<Watch> {
+        let file = dir.open_read(names::CONTROL, Names::One).ok()?;
+        if file.len().ok()? != SIZE {
+            return None;
+        }
+        let map = MmapOptions::new().len(size_of::<Layout>()).map_raw_read_only(file.inner()).ok()?;
+        let watch = Watch { mapped: Mapped { map } };
+        let identity = &watch.mapped.layout().identity.0;
+        let (device, inode) = file.identity().ok()?;
+        let ours = identity.magic.load(Ordering::Relaxed) == MAGIC
+            && identity.version.load(Ordering::Relaxed) == VERSION
+            && identity.control_inode.load(Ordering::Relaxed) == inode
+            && identity.device.load(Ordering::Relaxed) == device
+            && is_boot(identity, boot_id());
+        ours.then_some(watch)
+    }
+
+    /// Where the journal ends; `None` while that is not known.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        let layout = self.mapped.layout();
+        if layout.identity.0.ready.load(Ordering::Acquire) != 1 {
+            return None;
+        }
+        let end = layout.append.0.ends.read();
+        (end.segment != 0).then_some(end)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watch({:?})", self.end())
+    }
+}

@@ -1,0 +1,123 @@
+//! The face of `control_linux.rs` where there is no lock class `memory`: nothing is ever attached by it.
+
+use std::time::Duration;
+
+use super::ends::{End, Ends};
+use super::{Dir, LockFile, Patience};
+use crate::error::{Error, Kind, Result};
+
+pub(crate) enum Control {}
+
+pub(crate) enum Owned<'a> {
+    #[allow(dead_code, reason = "there is no such thing here")]
+    Never(&'a Control),
+}
+
+pub(crate) fn prepare(
+    dir: &Dir,
+    _lock: &LockFile,
+    _is_end: impl FnOnce(&End) -> Result<bool>,
+) -> Result<bool> {
+    Err(Error::new(Kind::UnsafeFileSystem, "refused: the lock class `memory` needs Linux").at(dir.path()))
+}
+
+impl Control {
+    pub(crate) fn open(_dir: &Dir, lock: LockFile) -> Result<std::result::Result<Control, LockFile>> {
+        Ok(Err(lock))
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        match *self {}
+    }
+
+    pub(crate) fn lock_append(&self, _patience: &Patience) -> Result<Owned<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn lock_ready(&self, _patience: &Patience) -> Result<Owned<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn lock_sync(&self, _patience: &Patience) -> Result<Owned<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn try_lock_sync(&self, _test: bool) -> Option<Owned<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn durable_seq(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn unsynced_from(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn set_durable(&self, _seq: u64, _unsynced_from: u64) {
+        match *self {}
+    }
+
+    pub(crate) fn said_seq(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn said(&self, _seq: u64) {
+        match *self {}
+    }
+
+    pub(crate) fn begin_sync(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn end_sync(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn wake_sleepers(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn round(&self) -> u32 {
+        match *self {}
+    }
+
+    pub(crate) fn sleep_in_round(&self, _round: u32, _timeout: Duration) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn set_poisoned(&self, _poisoned: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn spare(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn set_spare(&self, _number: u64) {
+        match *self {}
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Watch {}
+
+impl Watch {
+    pub(crate) fn open(_dir: &Dir) -> Option<Watch> {
+        None
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        match *self {}
+    }
+}
