@@ -263,7 +263,7 @@ impl Cohort {
                     return Err(conflict("the cohort", 0, journal.next_seq() - 1));
                 }
                 reader.refresh()?;
-                let found = reader.get(key)?.map_or(0, |entry| entry.seq());
+                let found = reader.get_ref(key)?.map_or(0, |entry| entry.seq());
                 if found == expected {
                     Ok(())
                 } else {

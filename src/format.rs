@@ -7,7 +7,8 @@
 //! body:     count × ( kind u8 · key_len u64 · key · value_len u64 · value )
 //! ```
 //!
-//! Everything is little-endian. bincode writes the integers, and only this file knows it.
+//! Everything is little-endian. bincode writes the integers and reads the blocks, and only this file knows it; headers and records
+//! are read by hand, for a scan reads millions of them.
 
 use bincode::config::{Configuration, Fixint, LittleEndian};
 use bincode::de::BorrowDecode;

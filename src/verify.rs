@@ -222,7 +222,7 @@ impl Check<'_> {
             }
         }
         let mut replayed = reader.iter();
-        for line in snapshot.lines("") {
+        for line in snapshot.lines("").giving_back() {
             let line = line?;
             let expected = replayed.next().transpose()?;
             if expected.as_ref().is_none_or(|(key, entry)| (key, *entry) != (&line.key, line.entry)) {

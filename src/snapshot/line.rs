@@ -111,6 +111,9 @@ impl<'a> Lines<'a> {
         loop {
             if self.rest.is_empty() {
                 if self.block == self.snapshot.blocks.len() {
+                    if let Some(kept) = self.kept.take() {
+                        self.snapshot.bytes.give_back(kept..self.snapshot.bytes.len());
+                    }
                     return Ok(None);
                 }
                 self.rest = self.next_block()?;

@@ -64,7 +64,7 @@ impl Log for Shared {
 
 fn read(dir: &Path, see: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut cursor = cohort(dir)?.cursor(1)?;
-    while let Some(record) = cursor.next_record()? {
+    while let Some(record) = cursor.next_ref()? {
         see(record.bytes());
     }
     Ok(())
@@ -145,7 +145,7 @@ impl State for Cohort {
     }
 
     fn get(&mut self, key: &str) -> Result<Option<String>> {
-        Ok(self.view()?.get(key)?.map(|entry| entry.json().to_string()))
+        Ok(self.view()?.get_ref(key)?.map(|entry| entry.json().to_string()))
     }
 
     fn each(&mut self, see: &mut dyn FnMut(&str, &str)) -> Result<()> {
