@@ -108,16 +108,3 @@ impl std::fmt::Debug for Control {
         match *self {}
     }
 }
-
-#[derive(Debug)]
-pub(crate) enum Watch {}
-
-impl Watch {
-    pub(crate) fn open(_dir: &Dir) -> Option<Watch> {
-        None
-    }
-
-    pub(crate) fn end(&self) -> Option<End> {
-        match *self {}
-    }
-}
