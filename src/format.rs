@@ -315,8 +315,8 @@ impl Body {
     }
 }
 
-/// Appends one record to a body. `value` appends the value's bytes, about `size` of them, and says whether they are nonfinite.
-/// If it fails, what stands behind the old end of the body is no record.
+/// Appends one record to a body. `value` appends the value's bytes, about `size` of them, and says whether they are nonfinite;
+/// if it fails or panics, the body is as it was.
 pub(crate) fn put_record<E>(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -325,6 +325,7 @@ pub(crate) fn put_record<E>(
     value: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
 ) -> Result<(), E> {
     let start = out.len();
+    let Unfinished { out, end } = &mut Unfinished { out, end: start };
     out.reserve(RECORD_OVERHEAD + key.len() + size);
     // The value is made where it stays, so its length is known last.
     put(out, (kind as u8, key, 0u64));
@@ -334,7 +335,20 @@ pub(crate) fn put_record<E>(
     }
     let len = (out.len() - begin) as u64;
     put_at(out, begin - VALUE_LEN, len);
+    *end = out.len();
     Ok(())
+}
+
+/// A body behind whose last record something may stand that is none yet.
+struct Unfinished<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.end);
+    }
 }
 
 /// The bytes of one record's key and value beside their content.

@@ -193,9 +193,6 @@ pub(crate) fn decode<T: DeserializeOwned>(json: &str, nonfinite: bool) -> Result
 #[derive(Clone, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// The end of the last record in `bytes`. Behind it may stand what was refused, or what a `Serialize` had written when it
-    /// panicked.
-    end: usize,
     count: u32,
     raw: bool,
 }
@@ -236,7 +233,7 @@ impl Batch {
     /// `is_invalid` if the key is too long.
     pub fn put_raw(&mut self, key: &str, bytes: &[u8]) -> Result<&mut Batch> {
         // Here the length is known before anything is copied, which may be more than memory has room for.
-        fits(self.end + bytes.len())?;
+        fits(self.bytes.len() + bytes.len())?;
         self.push(Kind::Raw, key, bytes.len(), |out| {
             out.extend_from_slice(bytes);
             Ok(false)
@@ -263,12 +260,11 @@ impl Batch {
             return Err(Error::invalid(format!("keys that begin with {RESERVED_KEY} are reserved"))
                 .advise("serde_json would read them as something else; choose another key"));
         }
-        self.bytes.truncate(self.end);
+        let end = self.bytes.len();
         format::put_record(&mut self.bytes, kind, key, size, value).map_err(refused)?;
-        fits(self.bytes.len())?;
+        fits(self.bytes.len()).inspect_err(|_| self.bytes.truncate(end))?;
         // Below MAX_BODY (2³⁰) bytes there are fewer than 2³² records of 17 bytes or more.
         self.count += 1;
-        self.end = self.bytes.len();
         Ok(self)
     }
 
@@ -284,22 +280,21 @@ impl Batch {
 
     /// Bytes the records take in a frame.
     pub fn bytes(&self) -> usize {
-        self.end
+        self.bytes.len()
     }
 
     pub(crate) fn has_raw(&self) -> bool {
         self.raw
     }
 
-    pub(crate) fn into_body(mut self) -> Body {
-        self.bytes.truncate(self.end);
+    pub(crate) fn into_body(self) -> Body {
         Body::seal(self.bytes, self.count)
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} records, {} bytes)", self.count, self.end)
+        write!(f, "Batch({} records, {} bytes)", self.count, self.bytes.len())
     }
 }
 

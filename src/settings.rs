@@ -31,7 +31,7 @@ pub enum Retain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockClass {
-    /// `memory` where it can be had, else `file`: decided when the cohort is made.
+    /// What is best where the cohort is made; `file`, until `memory` has been tried as long.
     Auto,
     /// A word in memory that the processes share: Linux, on a local file system that keeps what it has reserved.
     Memory,

@@ -150,7 +150,6 @@ fn settings_that_cannot_be_are_refused_by_name() {
         (&["--settings", r#"{"durable":true,"durable":false}"#], 1, "duplicate field `durable`"),
         (&["--settings", "[]"], 1, "the settings cannot be taken"),
         (&["--settings", "{\"durable\":"], 1, "the settings cannot be taken"),
-        (&["--settings", r#"{"lock":"memory"}"#], 1, "`memory` is not yet supported"),
         (&["--settings", "@missing.json"], 1, "cannot open missing.json"),
         (&["--segment-bytes", "1"], 1, "`segment_bytes` is 1"),
         (
@@ -188,9 +187,7 @@ fn the_class_of_lock_may_come_from_the_environment_unless_the_settings_name_it()
             b"1\n",
         )
     };
-    for (lock, words) in
-        [("memory", "`memory` is not yet supported"), ("futex", "not \"futex\""), ("", "not \"\"")]
-    {
+    for (lock, words) in [("futex", "not \"futex\""), ("", "not \"\"")] {
         with(lock, &["create", "c"]).fails(1, &["TALLYFOLD_LOCK", words]);
         with(lock, &["append", "c"]).fails(1, &["TALLYFOLD_LOCK", words]);
         assert!(!fixture.store().join("c").exists(), "{lock}");

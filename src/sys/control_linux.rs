@@ -12,7 +12,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use super::ends::{End, Ends};
 use super::fork::Kept;
 use super::word::{Owner, Word};
-use super::{Dir, File, LockFile, Names, Patience, boot_id, futex};
+use super::{Dir, File, LockFile, Patience, boot_id, futex};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
@@ -108,8 +108,7 @@ unsafe impl Sync for Mapped {}
 impl Mapped {
     fn layout(&self) -> &Layout {
         // SAFETY: the mapping is as long as Layout (checked when it was made), aligned to a page, and lives as long as
-        // `self`. Every field is an atomic, valid for any bits and for changes by other processes. In a read-only mapping
-        // (`Watch`) only loads are done. The file keeps its length: control is never shortened, only unlinked.
+        // `self`. Every field is an atomic, valid for any bits and for changes by other processes.  The file keeps its length: control is never shortened, only unlinked.
         unsafe { &*self.map.as_ptr().cast::<Layout>() }
     }
 }
@@ -440,47 +439,5 @@ fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
         0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
         _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
-/// Control as a reader has it: mapped read-only, no slot, no lock.
-pub(crate) struct Watch {
-    mapped: Mapped,
-}
-
-impl Watch {
-    /// `None` if there is no control, or it cannot be believed.
-    pub(crate) fn open(dir: &Dir) -> Option<Watch> {
-        let file = dir.open_read(names::CONTROL, Names::One).ok()?;
-        if file.len().ok()? != SIZE {
-            return None;
-        }
-        let map = MmapOptions::new().len(size_of::<Layout>()).map_raw_read_only(file.inner()).ok()?;
-        let watch = Watch { mapped: Mapped { map } };
-        let identity = &watch.mapped.layout().identity.0;
-        let (device, inode) = file.identity().ok()?;
-        let ours = identity.magic.load(Ordering::Relaxed) == MAGIC
-            && identity.version.load(Ordering::Relaxed) == VERSION
-            && identity.control_inode.load(Ordering::Relaxed) == inode
-            && identity.device.load(Ordering::Relaxed) == device
-            && is_boot(identity, boot_id());
-        ours.then_some(watch)
-    }
-
-    /// Where the journal ends; `None` while that is not known.
-    #[inline]
-    pub(crate) fn end(&self) -> Option<End> {
-        let layout = self.mapped.layout();
-        if layout.identity.0.ready.load(Ordering::Acquire) != 1 {
-            return None;
-        }
-        let end = layout.append.0.ends.read();
-        (end.segment != 0).then_some(end)
-    }
-}
-
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Watch({:?})", self.end())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ends::{End, Ends};
+use super::ends::Ends;
 use super::{Dir, LockFile, Patience};
 use crate::error::{Error, Kind, Result};
 
@@ -13,11 +13,7 @@ pub(crate) enum Owned<'a> {
     Never(&'a Control),
 }
 
-pub(crate) fn prepare(
-    dir: &Dir,
-    _lock: &LockFile,
-    _is_end: impl FnOnce(&End) -> Result<bool>,
-) -> Result<bool> {
+pub(crate) fn prepare(dir: &Dir, _lock: &LockFile) -> Result<bool> {
     Err(Error::new(Kind::UnsafeFileSystem, "refused: the lock class `memory` needs Linux").at(dir.path()))
 }
 
@@ -105,19 +101,6 @@ impl Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match *self {}
-    }
-}
-
-#[derive(Debug)]
-pub(crate) enum Watch {}
-
-impl Watch {
-    pub(crate) fn open(_dir: &Dir) -> Option<Watch> {
-        None
-    }
-
-    pub(crate) fn end(&self) -> Option<End> {
         match *self {}
     }
 }

@@ -9,7 +9,8 @@
 //! stores to a slot; with the reader's acquire fence before its second load: a reader that has met a store of publishing
 //! n + 2 in slot n sees n + 1 or more, and looks again.
 
-use super::atomic::{AtomicU64, Ordering, fence, spin};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The place behind the last whole frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Ends {
             if self.published.load(Ordering::Relaxed) == number {
                 return end;
             }
-            spin();
+            spin_loop();
         }
     }
 
@@ -117,5 +118,52 @@ impl Ends {
         fence(Ordering::Release);
         self.slots[(next & 1) as usize].store(end);
         self.published.store(next, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(n: u64) -> End {
+        End { segment: n, offset: n.wrapping_mul(3), next_seq: n + 7, last_crc: n as u32 }
+    }
+
+    #[test]
+    fn a_reader_sees_whole_ends_only_and_never_an_older_one() {
+        let ends = Ends::blank();
+        ends.publish(&end(1));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while last < 200_000 {
+                        let seen = ends.read();
+                        assert_eq!(seen, end(seen.segment), "a mix of two");
+                        assert!(seen.segment >= last);
+                        last = seen.segment;
+                    }
+                });
+            }
+            for n in 2..=200_000 {
+                ends.begin();
+                ends.publish(&end(n));
+            }
+        });
+    }
+
+    #[test]
+    fn what_was_begun_and_not_published_leaves_the_last_end_and_a_mark() {
+        let ends = Ends::blank();
+        ends.publish(&end(1));
+        assert!(ends.is_settled());
+        ends.begin();
+        assert!(!ends.is_settled());
+        // As far as a writer may get that dies before the publishing store.
+        ends.slots[0].store(&end(2));
+        assert_eq!((ends.read(), ends.current()), (end(1), end(1)));
+        ends.publish(&end(3));
+        assert!(ends.is_settled());
+        assert_eq!(ends.read(), end(3));
     }
 }

@@ -7,7 +7,6 @@
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "advice_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "advice_none.rs")]
 mod advice;
-mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
@@ -23,8 +22,7 @@ mod file;
 #[cfg_attr(not(unix), path = "fork_none.rs")]
 mod fork;
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
-#[cfg_attr(not(loom), path = "futex_linux.rs")]
-#[cfg_attr(loom, path = "futex_loom.rs")]
+#[path = "futex_linux.rs"]
 mod futex;
 #[cfg_attr(target_os = "linux", path = "holder_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "holder_unknown.rs")]

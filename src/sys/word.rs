@@ -15,16 +15,14 @@
 //! **Fairness.** A newcomer may overtake a sleeper that has just been woken. The lock is held for about 100 ns and a woken one
 //! looks for [`SPINS`] turns before it sleeps again, so it is not overtaken for long.
 
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::atomic::{AtomicU32, Ordering, spin};
 use super::{Patience, futex};
 
 /// How many times a waiter looks before it goes to sleep: some microseconds, many times a holder's turn.
-#[cfg(not(loom))]
 const SPINS: u32 = 100;
-#[cfg(loom)]
-const SPINS: u32 = 1;
 /// How long a waiter sleeps before it asks whether the owner lives. Also bounds what a lost wake-up costs: one who was woken
 /// and is killed before it takes the lock wakes nobody.
 const TEST_AFTER: Duration = Duration::from_millis(10);
@@ -106,7 +104,7 @@ impl Word {
                 if Owner::of(word).is_none() && self.swap(word, me.0 | word & ASLEEP | asleep) {
                     return Ok(());
                 }
-                spin();
+                spin_loop();
             }
             let word = self.0.load(Ordering::Relaxed);
             let Some(owner) = Owner::of(word) else { continue };
@@ -145,5 +143,71 @@ impl Word {
         if self.0.swap(0, Ordering::Release) & ASLEEP != 0 {
             futex::wake(&self.0, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn threads_with_slots_of_their_own_exclude_each_other() {
+        const TURNS: u64 = 20_000;
+        let (word, count) = (Word::free(), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for slot in 0..4 {
+                let (word, count) = (&word, &count);
+                scope.spawn(move || {
+                    let patience = Patience::of(Duration::from_secs(60));
+                    for _ in 0..TURNS {
+                        word.lock(Owner::new(slot, 1), &patience, |_| true).unwrap();
+                        // Two steps, so that who is not excluded loses one.
+                        let seen = count.load(Ordering::Relaxed);
+                        count.store(seen + 1, Ordering::Relaxed);
+                        word.unlock();
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * TURNS);
+    }
+
+    #[test]
+    fn a_dead_owner_loses_the_lock_to_one_of_those_who_wait_and_a_living_one_keeps_it() {
+        let word = Word::free();
+        let (dead, living) = (Owner::new(0, 7), Owner::new(1, 1));
+        assert!(word.try_lock(dead));
+        let short = Patience::of(Duration::from_millis(30));
+        assert_eq!(word.lock(living, &short, |_| true), Err(dead), "who lives is named");
+        let inside = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for slot in 1..3 {
+                let (word, inside) = (&word, &inside);
+                scope.spawn(move || {
+                    let patience = Patience::of(Duration::from_secs(60));
+                    word.lock(Owner::new(slot, 1), &patience, |owner| owner != dead).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                    std::thread::sleep(Duration::from_millis(5));
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    word.unlock();
+                });
+            }
+        });
+        assert!(word.try_lock(living), "it is free in the end");
+        assert!(!word.take_from_dead(dead, |_| true) && word.take_from_dead(dead, |_| false));
+    }
+
+    #[test]
+    fn a_word_names_every_slot_and_incarnation() {
+        for slot in [0, 1, 1023, Owner::SLOTS - 1] {
+            for incarnation in [0, 1, (1 << INCARNATION_BITS) - 1, 1 << INCARNATION_BITS] {
+                let owner = Owner::new(slot, incarnation);
+                assert_eq!(owner.slot(), slot);
+                assert!(owner.is_incarnation(incarnation) && !owner.is_incarnation(incarnation + 1));
+                assert_eq!(Owner::of(owner.0 | ASLEEP), Some(owner));
+            }
+        }
+        assert_eq!(Owner::of(ASLEEP), None);
     }
 }
