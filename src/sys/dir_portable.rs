@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::{File, Names};
+use super::{File, Names, PerProcess};
 use crate::error::{Error, Kind, Result};
 
 /// A directory, by its path.
@@ -162,16 +162,16 @@ fn refused(path: &Path, what: &str) -> Error {
 }
 
 /// A file has one position, and std alone cannot read at another: so seek and read happen under one lock.
-static POSITION: Mutex<()> = Mutex::new(());
+static POSITION: PerProcess<Mutex<()>> = PerProcess::new();
 
 pub(super) fn read_at(mut file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let _position = POSITION.lock().unwrap_or_else(|e| e.into_inner());
+    let _position = POSITION.get(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
     file.seek(SeekFrom::Start(offset))?;
     file.read(buffer)
 }
 
 pub(super) fn write_at(mut file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    let _position = POSITION.lock().unwrap_or_else(|e| e.into_inner());
+    let _position = POSITION.get(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
     file.seek(SeekFrom::Start(offset))?;
     file.write(bytes)
 }

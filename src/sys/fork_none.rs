@@ -20,7 +20,7 @@ impl Kept {
 pub(crate) struct PerProcess<T>(OnceLock<T>);
 
 impl<T> PerProcess<T> {
-    pub(crate) fn new() -> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
         PerProcess(OnceLock::new())
     }
 

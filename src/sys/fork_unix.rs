@@ -9,8 +9,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 /// Counts the forks between the first ancestor that used tallyfold and this process.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -19,12 +18,15 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 /// Which process of a line of forks this is.
 pub(super) fn generation() -> u64 {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
+    // No `Once`: the child of a fork in the middle of one would wait for ever for a thread that it does not have. Two threads
+    // may register the handler twice, which does no harm: what it does can be done twice.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Acquire) {
         // SAFETY: `in_child` is an `extern "C" fn` that lives as long as the program and does only what is async-signal-safe
         // (see there). The result can only be ENOMEM; then forks share descriptors, as without a handler.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        REGISTERED.store(true, Ordering::Release);
+    }
     GENERATION.load(Ordering::Acquire)
 }
 
@@ -129,7 +131,7 @@ unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
 unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
 
 impl<T> PerProcess<T> {
-    pub(crate) fn new() -> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
         PerProcess { current: AtomicPtr::new(ptr::null_mut()) }
     }
 

@@ -9,6 +9,8 @@ pub(crate) fn in_forked_child(act: impl FnOnce() -> bool) -> Option<i32> {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork");
     if pid == 0 {
+        // SAFETY: a child that hangs is ended, rather than hanging the test.
+        unsafe { libc::alarm(60) };
         let good = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).unwrap_or(false);
         // SAFETY: ends this process at once.
         unsafe { libc::_exit(if good { 0 } else { 1 }) };
