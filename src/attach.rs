@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::home::Home;
+use crate::housekeeping::{self, Chores};
 use crate::journal::Journal;
 use crate::names;
 use crate::segment::Segment;
@@ -69,6 +70,14 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(attachment) = self.attached() {
+            housekeeping::leave(attachment);
+        }
+    }
+}
+
 /// A cohort as one process writes it.
 pub(crate) struct Attachment {
     pub(crate) home: Arc<Home>,
@@ -81,6 +90,7 @@ pub(crate) struct Attachment {
     pub(crate) syncing: Mutex<()>,
     /// The segment that a leader of this process has synced last, in the class `memory`. Used under the sync lock.
     pub(crate) synced: Mutex<Option<Arc<Segment>>>,
+    pub(crate) chores: Chores,
 }
 
 /// The append lock.
@@ -120,6 +130,7 @@ impl Attachment {
             journal,
             syncing: Mutex::new(()),
             synced: Mutex::new(None),
+            chores: Chores::default(),
         })
     }
 

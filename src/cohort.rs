@@ -347,7 +347,16 @@ impl Cohort {
     /// # Errors
     /// Whatever stops it leaves the old snapshot with every segment it needs.
     pub fn compact(&self) -> Result<Compaction> {
-        compact::run(self)
+        compact::run(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
+    }
+
+    /// As [`compact`](Cohort::compact), if the tail is as long as the snapshot and `compact_bytes` at least. A process that goes
+    /// on appending does this by itself; one that appends a little and ends may want to call it.
+    ///
+    /// # Errors
+    /// As [`compact`](Cohort::compact).
+    pub fn compact_if_due(&self) -> Result<Compaction> {
+        compact::run_if_due(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
     }
 
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.
@@ -364,7 +373,8 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
-        stats::gather(self.home())
+        let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
+        Ok(Stats { background_failure, ..stats::gather(self.home())? })
     }
 
     /// Makes everything written so far in this cohort durable.

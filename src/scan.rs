@@ -92,9 +92,17 @@ impl Scan {
 
     /// A scan that has not begun: it can only jump.
     pub(crate) fn nowhere(dir: &Arc<Dir>, owner: &Arc<Owner>, access: Access) -> Scan {
-        let chain = Chain { next_number: 1, ..Chain::default() };
         let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
-        Scan { dir, owner, access, chain, current: None, durable_seq: 0, maps: false, bound: (0, 0) }
+        Scan {
+            dir,
+            owner,
+            access,
+            chain: Chain::default(),
+            current: None,
+            durable_seq: 0,
+            maps: false,
+            bound: (0, 0),
+        }
     }
 
     /// Goes to a place that is known to be the tail, without reading what lies before it. `false`: there is no such segment.
@@ -103,12 +111,8 @@ impl Scan {
             let found = Segment::open(&self.dir, end.segment, &self.owner, self.access)?;
             let Some(Found::Linked(linked)) = found else { return Ok(false) };
             self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-            self.chain = Chain {
-                segments: [Joint::of(&linked)].into(),
-                next_number: end.segment + 1,
-                floor: self.chain.floor,
-                ..Chain::default()
-            };
+            self.chain =
+                Chain { segments: [Joint::of(&linked)].into(), floor: self.chain.floor, ..Chain::default() };
             self.current = Some((0, Frames::begin(linked)));
         }
         if let Some((_, frames)) = &mut self.current {
@@ -197,7 +201,6 @@ impl Scan {
             match self.successor()? {
                 Successor::Joins(linked) => {
                     self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-                    self.chain.next_number = linked.segment.number + 1;
                     self.chain.segments.push_back(Joint::of(&linked));
                 }
                 Successor::Elsewhere => return Ok(Step::Moved),
@@ -213,18 +216,21 @@ impl Scan {
     fn successor(&self) -> Result<Successor> {
         let Some((_, frames)) = &self.current else { return Ok(Successor::None) };
         let number = frames.segment().number;
-        match Segment::open(&self.dir, number + 1, &self.owner, self.access)? {
-            // Its predecessor may have grown between our last look at its frames and the rotation.
-            Some(Found::Linked(next))
-                if next.link.previous == number && next.link.previous_end >= frames.at() =>
-            {
-                Ok(Successor::Joins(next))
+        let mut next = number + 1;
+        loop {
+            match Segment::open(&self.dir, next, &self.owner, self.access)? {
+                // Its predecessor may have grown between our last look at its frames and the rotation.
+                Some(Found::Linked(linked))
+                    if linked.link.previous == number && linked.link.previous_end >= frames.at() =>
+                {
+                    return Ok(Successor::Joins(linked));
+                }
+                Some(Found::Linked(_) | Found::Damaged(_)) => return Ok(Successor::Elsewhere),
+                // A power cut may have taken its link while there was another spare already, which was begun since.
+                Some(Found::Spare(_)) => next += 1,
+                None if self.dir.exists(&names::segment(number))? => return Ok(Successor::None),
+                None => return Ok(Successor::Elsewhere),
             }
-            Some(Found::Linked(_) | Found::Damaged(_)) => Ok(Successor::Elsewhere),
-            Some(Found::Spare(_)) | None => match self.dir.exists(&names::segment(number))? {
-                true => Ok(Successor::None),
-                false => Ok(Successor::Elsewhere),
-            },
         }
     }
 
@@ -304,7 +310,6 @@ impl Scan {
     /// Goes on in a segment whose link this process has just written, at the end of the current one.
     pub(crate) fn rotated(&mut self, linked: Linked) {
         self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-        self.chain.next_number = linked.segment.number + 1;
         if let Some(behind) = self.chain.segments.back_mut() {
             behind.segment = None;
         }

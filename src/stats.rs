@@ -45,6 +45,9 @@ pub struct Stats {
     pub file_system: String,
     /// How writers exclude each other.
     pub lock: &'static str,
+    /// What the last sync or compaction that this handle's process did by itself has failed with, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_failure: Option<String>,
 }
 
 /// The last seq, reading as little as possible.
@@ -100,5 +103,6 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         poisoned: home.dir.exists(&names::poison(scan.place().segment))?,
         file_system: home.file_system.clone(),
         lock: home.settings.lock.name(),
+        background_failure: None,
     })
 }

@@ -202,7 +202,8 @@ fn what_this_version_writes_is_the_specified_bytes() {
     expected[36..40].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(bytes[1024..1024 + expected.len()], expected);
     assert!(bytes[1024 + expected.len()..].iter().all(|b| *b == 0));
-    assert_eq!(fs::read_to_string(cohort.path().join("cohort.json")).unwrap(), COHORT_JSON);
+    let since = COHORT_JSON.replace("}\n", ",\"sync_interval_ms\":1000,\"compact_bytes\":1048576}\n");
+    assert_eq!(fs::read_to_string(cohort.path().join("cohort.json")).unwrap(), since);
 }
 
 #[test]

@@ -70,6 +70,18 @@ impl Control {
         match *self {}
     }
 
+    pub(crate) fn since_last_sync(&self) -> Duration {
+        match *self {}
+    }
+
+    pub(crate) fn set_synced_at(&self, _now: Duration) {
+        match *self {}
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        match *self {}
+    }
+
     pub(crate) fn wake_sleepers(&self) {
         match *self {}
     }

@@ -39,6 +39,9 @@ mod shared;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
+#[cfg_attr(unix, path = "thread_unix.rs")]
+#[cfg_attr(not(unix), path = "thread_none.rs")]
+mod thread;
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod word;
 
@@ -61,6 +64,7 @@ pub(crate) use shared::Window;
 pub use signal::ignore_file_size_signal;
 #[cfg(all(test, unix))]
 pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
+pub(crate) use thread::{at_exit, spawn_quietly};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
