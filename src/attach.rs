@@ -9,7 +9,7 @@
 //! 2. Take `lock` shared. It is never converted from the one to the other, for a conversion that fails drops the lock.
 //! 3. Open `control` and take a slot in it. If it is not ready (nobody was ever alone, or it was replaced): begin again.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -19,7 +19,7 @@ use crate::journal::Journal;
 use crate::names;
 use crate::segment::Segment;
 use crate::settings::LockClass;
-use crate::sys::{self, Control, LockFile, Locked, Owned, Patience, PerProcess};
+use crate::sys::{self, Control, End, LockFile, Locked, Owned, Patience, PerProcess};
 
 /// The writing half of a cohort handle: attached when first used, once in each process of a line of forks.
 pub(crate) struct Writer {
@@ -47,6 +47,11 @@ impl Writer {
         self.slot.existing().and_then(|slot| slot.attachment.get())
     }
 
+    /// For readers of this cohort in this process.
+    pub(crate) fn published(&self) -> Published {
+        Published(self.attached().and_then(|attachment| attachment.control()).map(Arc::downgrade))
+    }
+
     /// The attachment, made now if this process has not used it before.
     #[inline]
     pub(crate) fn attachment(&self, timeout: Duration) -> Result<&Arc<Attachment>> {
@@ -67,6 +72,18 @@ impl Writer {
                 Ok(slot.attachment.get_or_init(|| Arc::new(attachment)))
             }
         }
+    }
+}
+
+/// Where the journal ends, as shared memory says: for readers in a process that is attached. By default they are not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published(Option<Weak<Control>>);
+
+impl Published {
+    /// The end that was published last. `None`: it is not known, or not told any more, and the journal has to be asked.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.0.as_ref()?.upgrade()?.end()
     }
 }
 

@@ -287,7 +287,11 @@ impl Cohort {
         });
         let mut reader = match slot.take() {
             Some(reader) => reader,
-            None => self.reader()?,
+            None => {
+                // Attached first, so that the reader learns where the journal ends without asking the kernel.
+                self.writer().attachment(self.timeout())?;
+                self.reader()?
+            }
         };
         // Kept only after success: a reader that failed begins anew.
         let result = act(&mut reader);
@@ -311,7 +315,8 @@ impl Cohort {
     /// # Errors
     /// If nothing at all can be read.
     pub fn view_until_damage(&self) -> Result<(View, Option<Error>)> {
-        Reader::open(self.home()).map(|(reader, damage)| (reader.into_view(), damage))
+        Reader::open(self.home(), &self.writer().published())
+            .map(|(reader, damage)| (reader.into_view(), damage))
     }
 
     /// A view that can be brought up to date at the cost of what is new.
@@ -319,7 +324,7 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn reader(&self) -> Result<Reader> {
-        match Reader::open(self.home())? {
+        match Reader::open(self.home(), &self.writer().published())? {
             (reader, None) => Ok(reader),
             (_, Some(damage)) => Err(damage),
         }
@@ -330,7 +335,7 @@ impl Cohort {
     /// # Errors
     /// `is_compacted` if `from` is folded away: [`Error::seq`] is the first one still there.
     pub fn cursor(&self, from: Seq) -> Result<Cursor> {
-        Cursor::begin(self.home(), from)
+        Cursor::begin(self.home(), from, self.writer().published())
     }
 
     /// The last seq handed out, without taking a lock. 0: none.
@@ -338,7 +343,7 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn last_seq(&self) -> Result<Seq> {
-        stats::last_seq(self.home())
+        stats::last_seq(self.home(), &self.writer().published())
     }
 
     /// Folds the journal into the snapshot (`log`: only seals it). One process compacts at a time; if another does, that is

@@ -254,6 +254,14 @@ impl Control {
         &self.append().ends
     }
 
+    /// The published end, for readers of this process. `None`: nothing is known, or this is a child of the process that
+    /// attached, which nothing keeps from becoming another file's memory.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.file.file()?;
+        Some(self.ends().read()).filter(|end| end.segment != 0)
+    }
+
     /// The append lock, waiting for it as long as there is patience left.
     #[inline]
     pub(crate) fn lock_append(&self, patience: &Patience) -> Result<Owned<'_>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ends::Ends;
+use super::ends::{End, Ends};
 use super::{Dir, LockFile, Patience};
 use crate::error::{Error, Kind, Result};
 
@@ -23,6 +23,10 @@ impl Control {
     }
 
     pub(crate) fn ends(&self) -> &Ends {
+        match *self {}
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
         match *self {}
     }
 
