@@ -118,7 +118,8 @@ impl Trail {
                 Step::Moved => {}
                 Step::Tail { .. } | Step::Broken => {
                     let place = self.scan.place();
-                    if self.torn_at == Some(place) {
+                    // While segments are there that do not join, only a look at all of them tells whether a writer has cut.
+                    if self.torn_at == Some(place) && (restarts > 0 || self.scan.chain().strays.is_empty()) {
                         return Ok(None);
                     }
                     if restarts > 0 {
