@@ -1,8 +1,8 @@
 # `make demo`: the main job on real input. `make test`: everything a change has to pass. `make bench`: how fast it is.
 
 CARGO ?= cargo
-# What runs a second time with cohorts of the lock class memory.
-IN_MEMORY := --test compact --test damage --test model --test processes
+# What runs a second time with cohorts of the lock class file, where the default is the class memory.
+ENGINE := --test compact --test damage --test model --test owned_files --test processes --test recover --test view
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
@@ -25,10 +25,10 @@ lint:
 check-tests:
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --no-fail-fast
-	TALLYFOLD_TEST_LOCK=memory $(CARGO) nextest run --no-fail-fast $(IN_MEMORY)
+	TALLYFOLD_TEST_LOCK=file $(CARGO) nextest run --no-fail-fast $(ENGINE)
 else
 	$(CARGO) test --lib --bins --tests --no-fail-fast
-	TALLYFOLD_TEST_LOCK=memory $(CARGO) test --no-fail-fast $(IN_MEMORY)
+	TALLYFOLD_TEST_LOCK=file $(CARGO) test --no-fail-fast $(ENGINE)
 endif
 
 doctest:

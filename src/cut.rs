@@ -7,6 +7,7 @@ use crate::format::{Body, FRAMES_BEGIN};
 use crate::journal::{Journal, Turn, begin, nothing_written};
 use crate::names;
 use crate::record::Seq;
+use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::{Access, Segment};
 use crate::sys::Patience;
@@ -71,11 +72,16 @@ impl Journal {
         // What is synced here is synced as its leader, so that its result counts for all who wait.
         let patience = Patience::of(self.home.timeout());
         let syncing = control.lock_sync(&patience)?;
+        // A tail that shared memory named says nothing of the segments before it, which may have to be synced too.
+        self.scan = begin(&self.home)?;
+        if self.scan.place() != end {
+            // Something has gone bad in what was written before. Going on would give its seqs to other records.
+            recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?;
+            return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path()));
+        }
         if control.begin_sync() {
             self.mark_poisoned();
         }
-        // A tail that shared memory named says nothing of the segments before it, which may have to be synced too.
-        self.scan = begin(&self.home)?;
         control.ends().begin();
         let cut = self.cut_into(&spare, end);
         if cut.is_ok() {
@@ -131,11 +137,13 @@ impl Journal {
 
     /// Copies all frames after the last durable seq and before `until` into `target`, and syncs it. Returns where the first
     /// of them stood.
-    fn carry(&self, target: &Segment, until: Seq) -> Result<Place> {
+    fn carry(&mut self, target: &Segment, until: Seq) -> Result<Place> {
         let durable_seq = self.durable_seq();
         let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(durable_seq), Access::Write)?;
         old.skip_to(durable_seq + 1)?;
         let place = old.place();
+        // From here on it is no blank spare: should we die, whoever needs the next one removes it.
+        self.forget_spare();
         let mut at = FRAMES_BEGIN;
         while old.place().next_seq < until {
             let Step::Frame(header) = old.step()? else {
@@ -146,8 +154,12 @@ impl Journal {
             };
             let body = Body { bytes: old.body().to_vec(), count: header.count, crc: header.body_crc };
             let (frame, _) = body.frame(&header, target.salt());
+            let end = at + frame.len() as u64;
+            if !target.has_room(end) {
+                target.grow(end, self.home.settings.segment_bytes)?;
+            }
             target.write(&frame, at)?;
-            at += frame.len() as u64;
+            at = end;
         }
         target.sync()?;
         Ok(place)

@@ -87,6 +87,12 @@ pub(crate) struct Damaged {
     pub(crate) segment: Option<Arc<Segment>>,
 }
 
+/// What is reserved ends with a page. Where a file ends in the middle of one, ext4 puts zeros into the rest of that page when the
+/// file grows, and does so after its new length can be seen: over what another process, which has seen it, has stored there.
+fn whole_pages(len: u64) -> u64 {
+    len.next_multiple_of(sys::page_size())
+}
+
 /// How many bytes behind the tail should be present: few in a small segment, for who appends little must not dirty much.
 fn ahead(end: u64) -> u64 {
     end.clamp(PAGES_AHEAD / 8, PAGES_AHEAD)
@@ -178,7 +184,7 @@ impl Segment {
     /// directory are left to the caller, under the append lock and outside it.
     pub(crate) fn make(dir: &Dir, temporary: &str, identity: Identity, len: u64) -> Result<Segment> {
         let file = dir.create(temporary)?;
-        let reserves = file.allocate(len)?;
+        let reserves = file.allocate(whole_pages(len))?;
         file.write_at(&identity.encode(), 0).map_err(|short| short.error)?;
         // The link block is part of the file from the beginning, so that its place is never past the end.
         file.write_at(&[0; BLOCK], BLOCK as u64).map_err(|short| short.error)?;
@@ -280,7 +286,8 @@ impl Segment {
             return Ok(());
         }
         let had = self.reserved.load(Ordering::Relaxed);
-        let generous = had.saturating_mul(4).clamp(end, end.max(limit));
+        let end = whole_pages(end);
+        let generous = whole_pages(had.saturating_mul(4).clamp(end, end.max(limit)));
         let reserved = match self.file.allocate(generous) {
             Err(e) if e.is_no_space() && generous > end => {
                 self.file.allocate(end).map(|reserves| (reserves, end))

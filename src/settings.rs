@@ -33,7 +33,7 @@ pub enum Retain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockClass {
-    /// What is best where the cohort is made; `file`, until `memory` has been tried as long.
+    /// What is best where the cohort is made: `memory` where processes can share memory, else `file`.
     Auto,
     /// A word in memory that the processes share: Linux, on a local file system that keeps what it has reserved.
     Memory,

@@ -210,6 +210,7 @@ impl Store {
     fn fitting(&self, lock: LockClass) -> Result<LockClass> {
         let system = sys::file_system(&self.dir)?;
         match lock {
+            LockClass::Auto if system.shares_memory => Ok(LockClass::Memory),
             LockClass::Auto => Ok(LockClass::File),
             LockClass::Memory if !system.shares_memory => Err(no_shared_memory(&system.name)
                 .at(self.dir.path())

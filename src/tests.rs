@@ -137,6 +137,9 @@ fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
     // A dead writer's half frame.
     let segment = cohort.home().dir.open_write("00000001.journal").unwrap();
     let tail = cohort.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap().place().offset;
+    if let Some(control) = cohort.writer().attachment(Duration::from_secs(5)).unwrap().control() {
+        control.ends().begin();
+    }
     segment.write_at(&[1, 2, 3], tail).unwrap();
     faults::fail_sync("00000001.journal", 0);
     assert!(cohort.append("k", &4).is_err());

@@ -287,7 +287,7 @@ fn a_lock_held_by_a_stopped_process_is_not_broken_and_the_process_is_named() {
 #[test]
 fn a_lock_lost_in_the_middle_says_what_was_appended_before() {
     let fixture = Fixture::new();
-    fixture.ok(&["create", "c", "--fold", "log"]);
+    fixture.ok(&["create", "c", "--settings", r#"{"fold":{"kind":"log"},"lock":"file"}"#]);
     let mut follower = Running::start(&mut fixture.command(&["log", "c", "-f"]));
     let mut lines = follower.lines();
     let mut command = fixture.command(&["append", "c", "--timeout", "0.3"]);

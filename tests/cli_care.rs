@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
-use common::{Ended, Fixture, python};
+use common::{Ended, Fixture, python, shares_memory};
 use serde_json::json;
 
 /// Three cohorts, the one in the middle with a document that makes no sense.
@@ -256,7 +256,8 @@ fn stats_say_sizes_and_positions() {
     }
     let readable = fixture.ok(&["stats"]);
     assert!(readable.starts_with("c\n"), "{readable}");
-    for (name, value) in [("last seq", "3"), ("watermark", "2"), ("lock", "file")] {
+    let lock = if shares_memory(&fixture) { "memory" } else { "file" };
+    for (name, value) in [("last seq", "3"), ("watermark", "2"), ("lock", lock)] {
         let line = readable.lines().find(|line| line.trim_start().starts_with(name));
         assert!(line.is_some_and(|line| line.ends_with(&format!(" {value}"))), "{name}: {readable}");
     }

@@ -199,6 +199,7 @@ fn a_frame_that_claims_gigabytes_allocates_nothing_and_is_a_torn_tail() {
     let cohort = fixture.create("c", Settings::log());
     cohort.append("", &1).unwrap();
     cohort.detach().unwrap();
+    let cohort = fixture.die(cohort);
     let (_, tail) = frames(&segment(&cohort, 1));
     let mut header = vec![0xFF; 4];
     header.extend(1u32.to_le_bytes());

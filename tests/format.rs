@@ -9,8 +9,8 @@ mod fixture;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fixture::{Fixture, copy_all, overwrite, state};
-use tallyfold::{Settings, Store};
+use fixture::{Fixture, copy_all, overwrite, shares_memory, state};
+use tallyfold::{LockClass, Settings, Store};
 
 const SALT: u32 = 0x5EED_1234;
 const STORE_ID: [u8; 16] =
@@ -181,8 +181,16 @@ fn a_golden_store_is_read_appended_to_and_folded_into_the_golden_snapshot() {
 
 #[test]
 fn what_this_version_writes_is_the_specified_bytes() {
+    for lock in [LockClass::File, LockClass::Memory] {
+        if lock == LockClass::File || shares_memory() {
+            this_version_writes_the_specified_bytes(lock);
+        }
+    }
+}
+
+fn this_version_writes_the_specified_bytes(lock: LockClass) {
     let fixture = Fixture::new();
-    let cohort = fixture.create("TRAINING", Settings::latest());
+    let cohort = fixture.store.create("TRAINING", Settings::latest().lock(lock)).unwrap();
     cohort.append("run-1", &serde_json::json!({"loss": 0.25})).unwrap();
     let bytes = fs::read(fixture::segment(&cohort, 1)).unwrap();
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -202,8 +210,13 @@ fn what_this_version_writes_is_the_specified_bytes() {
     expected[36..40].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(bytes[1024..1024 + expected.len()], expected);
     assert!(bytes[1024 + expected.len()..].iter().all(|b| *b == 0));
-    let since = COHORT_JSON.replace("}\n", ",\"sync_interval_ms\":1000,\"compact_bytes\":1048576}\n");
-    assert_eq!(fs::read_to_string(cohort.path().join("cohort.json")).unwrap(), since);
+    let settings = COHORT_JSON.replace("\"file\"", &format!("{:?}", lock.name())).replace(
+        "}
+",
+        ",\"sync_interval_ms\":1000,\"compact_bytes\":1048576}
+",
+    );
+    assert_eq!(fs::read_to_string(cohort.path().join("cohort.json")).unwrap(), settings);
 }
 
 #[test]

@@ -291,7 +291,8 @@ impl Control {
         let word = &self.durability().lock;
         let taken =
             word.try_lock(self.me) || test && word.take_from_dead(self.me, |owner| self.is_alive(owner));
-        taken.then_some(Owned(word))
+        // Made only if it is ours: to drop one is to give the lock back.
+        taken.then(|| Owned(word))
     }
 
     #[cold]
@@ -470,5 +471,63 @@ fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
         0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
         _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cohort's directory as far as this module knows it.
+    struct Place {
+        _temporary: tempfile::TempDir,
+        dir: Dir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let temporary = tempfile::tempdir().unwrap();
+            let dir = Dir::open(temporary.path()).unwrap();
+            dir.create(names::LOCK).unwrap();
+            Place { _temporary: temporary, dir }
+        }
+
+        fn lock(&self) -> LockFile {
+            LockFile::new(self.dir.open_write(names::LOCK).unwrap())
+        }
+
+        /// As a process that finds nobody attached.
+        fn prepare(&self) {
+            let lock = self.lock();
+            let _alone = lock.try_exclusive().unwrap().unwrap();
+            prepare(&self.dir, &lock).unwrap();
+        }
+
+        /// As a process of its own attaches: what is locked by one open file description is locked for all others.
+        fn attach(&self) -> Result<Control> {
+            let lock = self.lock();
+            lock.keep_shared(&patience()).unwrap();
+            Control::open(&self.dir, lock).map(|opened| opened.ok().unwrap())
+        }
+    }
+
+    fn patience() -> Patience {
+        Patience::of(Duration::from_millis(30))
+    }
+
+    /// The story: who tried for the sync lock and did not get it made a guard all the same, and dropping it freed the lock for a
+    /// third: two leaders at once, of whom one took the other's sync for one whose result is missing.
+    #[test]
+    fn who_does_not_get_the_sync_lock_does_not_free_it() {
+        let place = Place::new();
+        place.prepare();
+        let (leader, other) = (place.attach().unwrap(), place.attach().unwrap());
+        let leading = leader.try_lock_sync(false).unwrap();
+        for test in [false, true, false, true] {
+            assert!(other.try_lock_sync(test).is_none());
+        }
+        assert!(other.lock_sync(&patience()).is_err());
+        drop(leading);
+        assert!(other.try_lock_sync(false).is_some());
     }
 }

@@ -176,6 +176,11 @@ pub(super) fn write_at(mut file: &fs::File, bytes: &[u8], offset: u64) -> io::Re
     file.write(bytes)
 }
 
+/// Where nothing is mapped for writing it does not matter.
+pub(crate) fn page_size() -> u64 {
+    4096
+}
+
 /// std reserves nothing.
 pub(super) fn allocate(_file: &fs::File, _len: u64) -> io::Result<bool> {
     Ok(false)

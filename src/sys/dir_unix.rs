@@ -206,6 +206,11 @@ pub(super) fn write_at(file: &std::fs::File, bytes: &[u8], offset: u64) -> io::R
     file.write_at(bytes, offset)
 }
 
+pub(crate) fn page_size() -> u64 {
+    // SAFETY: asks for a number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 pub(super) fn allocate(file: &std::fs::File, len: u64) -> io::Result<bool> {
     use rustix::io::Errno;
     loop {

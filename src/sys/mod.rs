@@ -50,7 +50,7 @@ mod testing;
 
 pub(crate) use boot::boot_id;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
-pub(crate) use dir::Dir;
+pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
 #[cfg(test)]
 pub(crate) use file::faults;

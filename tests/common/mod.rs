@@ -186,6 +186,16 @@ impl Lines {
     }
 }
 
+/// Whether a cohort made in the fixture's directory is of the lock class `memory` unless told otherwise: where ext4, xfs or
+/// tmpfs of Linux is beneath it, by what the system says.
+pub(crate) fn shares_memory(fixture: &Fixture) -> bool {
+    let type_of = fixture.bare("stat", &["-f", "-c", "%T", "."]).output();
+    cfg!(target_os = "linux")
+        && type_of.is_ok_and(|output| {
+            ["ext2/ext3", "xfs", "tmpfs"].contains(&String::from_utf8_lossy(&output.stdout).trim())
+        })
+}
+
 /// Python, or `None` with a word about what is not tested.
 pub(crate) fn python() -> Option<&'static str> {
     let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
