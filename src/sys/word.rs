@@ -108,12 +108,13 @@ impl Word {
                 continue;
             }
             seen = Some(owner);
+            // Who gives up sets it too: it may have been woken, and then overtaken by a newcomer that knows of no other sleepers.
+            if word & ASLEEP == 0 && !self.swap(word, word | ASLEEP) {
+                continue;
+            }
             let left = patience.left();
             if left.is_zero() {
                 return Err(owner);
-            }
-            if word & ASLEEP == 0 && !self.swap(word, word | ASLEEP) {
-                continue;
             }
             futex::wait(&self.0, word | ASLEEP, left.min(TEST_AFTER));
             asleep = ASLEEP;
