@@ -7,6 +7,7 @@
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "advice_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "advice_none.rs")]
 mod advice;
+mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
