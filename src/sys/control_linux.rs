@@ -119,7 +119,7 @@ pub(crate) struct Control {
     /// Holds the lock on our slot's byte as long as it is open.
     file: Kept,
     /// Holds the shared lock on `lock`.
-    _attached: LockFile,
+    attached: LockFile,
     me: Owner,
     path: std::path::PathBuf,
 }
@@ -233,9 +233,17 @@ impl Control {
                 .advise("let them end, or use their version of tallyfold"));
         }
         let path = file.path().to_path_buf();
-        let file = Kept::new(file.into_inner());
+        // Through a description of its own: a mapping keeps the one it was made from, and its locks, until it is gone, and a
+        // forked child has that mapping for as long as it lives.
+        let own = match dir.open_write(names::CONTROL) {
+            Ok(own) if own.identity()? == file.identity()? => own,
+            Ok(_) => return Ok(Err(lock)),
+            Err(e) if e.is_not_found() => return Ok(Err(lock)),
+            Err(e) => return Err(e),
+        };
+        let file = Kept::new(own.into_inner());
         let me = claim(&file, &mapped.layout().slots.0, &path)?;
-        Ok(Ok(Control { mapped, file, _attached: lock, me, path }))
+        Ok(Ok(Control { mapped, file, attached: lock, me, path }))
     }
 
     fn append(&self) -> &Append {
@@ -385,6 +393,15 @@ impl Control {
     }
 }
 
+impl Drop for Control {
+    fn drop(&mut self) {
+        // By name, not by closing, as for every lock: a child forked meanwhile may share the descriptions. In such a child there
+        // is no file, so nothing is unlocked. A slot first, and then the word that nobody is attached.
+        unlock_byte(&self.file, self.me.slot());
+        self.attached.release();
+    }
+}
+
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Control({:?}, {:?})", self.me, self.ends().read())
@@ -406,10 +423,10 @@ fn claim(file: &Kept, slots: &[Slot], path: &std::path::Path) -> Result<Owner> {
         .advise("nothing was written; let some of them end"))
 }
 
-fn byte(slot: u32) -> libc::flock {
+fn byte(slot: u32, kind: libc::c_int) -> libc::flock {
     // SAFETY: a struct of integers, for which zeros are valid.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::F_WRLCK as libc::c_short;
+    range.l_type = kind as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = (SLOT_BYTES + i64::from(slot)) as libc::off_t;
     range.l_len = 1;
@@ -420,7 +437,7 @@ fn byte(slot: u32) -> libc::flock {
 fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
     use std::os::fd::AsRawFd;
     let Some(file) = file.file() else { return Ok(false) };
-    let range = byte(slot);
+    let range = byte(slot, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the struct is ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } {
         0 => Ok(true),
@@ -431,11 +448,19 @@ fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
     }
 }
 
+fn unlock_byte(file: &Kept, slot: u32) {
+    use std::os::fd::AsRawFd;
+    let Some(file) = file.file() else { return };
+    let range = byte(slot, libc::F_UNLCK);
+    // SAFETY: as for `lock_byte`. The call fails only for a bad descriptor, which this is not.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+}
+
 /// Whether another open file description has locked a slot's byte.
 fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
     use std::os::fd::AsRawFd;
     let Some(file) = file.file() else { return Ok(true) };
-    let mut range = byte(slot);
+    let mut range = byte(slot, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the kernel writes into the struct, which is ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
         0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
