@@ -134,9 +134,9 @@ impl Drop for Owned<'_> {
     }
 }
 
-/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. Returns whether a sync had failed, or has an
-/// unknown result, in what stood there before.
-pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
+/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. If a sync had failed, or has an unknown result,
+/// in what stood there before, `doubt` says so elsewhere first: for should that fail, or we die over it, it stands here still.
+pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result<()>) -> Result<()> {
     let file = match dir.open_write(names::CONTROL) {
         Ok(file) if file.len()? == SIZE => file,
         Ok(_) => {
@@ -161,7 +161,9 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
         && identity.lock_inode.load(Ordering::Relaxed) == lock_inode
         && identity.device.load(Ordering::Relaxed) == device;
     let (append, sync) = (&layout.append.0, &layout.durability.0);
-    let doubted = same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0;
+    if same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0 {
+        doubt()?;
+    }
     identity.ready.store(0, Ordering::Release);
     append.lock.reset();
     append.ends.publish(&End::default());
@@ -183,7 +185,7 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
     identity.device.store(device, Ordering::Relaxed);
     identity.magic.store(MAGIC, Ordering::Relaxed);
     identity.ready.store(1, Ordering::Release);
-    Ok(doubted)
+    Ok(())
 }
 
 fn create(dir: &Dir) -> Result<File> {
@@ -363,6 +365,11 @@ impl Control {
         self.durability().rounds.load(Ordering::Acquire)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.durability().sleepers.load(Ordering::Relaxed)
+    }
+
     /// Sleeps until that sync has ended, at most `timeout`. `false`: it has not.
     pub(crate) fn sleep_in_round(&self, round: u32, timeout: Duration) -> bool {
         let sync = self.durability();
@@ -494,7 +501,7 @@ mod tests {
         fn prepare(&self) {
             let lock = self.lock();
             let _alone = lock.try_exclusive().unwrap().unwrap();
-            prepare(&self.dir, &lock).unwrap();
+            prepare(&self.dir, &lock, || Ok(())).unwrap();
         }
 
         /// As a process of its own attaches: what is locked by one open file description is locked for all others.
@@ -523,5 +530,88 @@ mod tests {
         assert!(other.lock_sync(&patience()).is_err());
         drop(leading);
         assert!(other.try_lock_sync(false).is_some());
+    }
+
+    #[test]
+    fn when_every_slot_is_taken_that_is_said_and_one_who_leaves_makes_room() {
+        let place = Place::new();
+        place.prepare();
+        let first = place.attach().unwrap();
+        let second = place.attach().unwrap();
+        assert_eq!((first.me.slot(), second.me.slot()), (0, 1), "each handle has one");
+        // All the others at once, as a thousand more processes.
+        let others = place.dir.open_write(names::CONTROL).unwrap();
+        let mut range = byte(2, libc::F_WRLCK);
+        range.l_len = libc::off_t::from(SLOTS - 2);
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as `others` lives; the struct is ours.
+        assert_eq!(
+            unsafe { libc::fcntl(others.inner().as_raw_fd(), libc::F_OFD_SETLK, &raw const range) },
+            0
+        );
+        let error = place.attach().unwrap_err();
+        assert!(error.is_lock_timeout(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("1024 processes") && text.contains("control"), "{text}");
+        assert!(text.contains("nothing was written; let some of them end"), "{text}");
+        let before = second.me;
+        drop(second);
+        let third = place.attach().unwrap();
+        assert_eq!(third.me.slot(), before.slot());
+        assert!(third.me != before, "it counts as another owner");
+        assert!(!first.is_alive(before) && first.is_alive(third.me) && third.is_alive(first.me));
+        assert!(place.attach().is_err());
+        drop(others);
+        assert_eq!(place.attach().unwrap().me.slot(), 2);
+    }
+
+    #[test]
+    fn a_layout_of_another_version_is_refused_while_somebody_uses_it_and_made_anew_after_that() {
+        let place = Place::new();
+        place.prepare();
+        let attached = place.attach().unwrap();
+        let version = &attached.mapped.layout().identity.0.version;
+        version.store(VERSION + 1, Ordering::Relaxed);
+        let error = place.attach().unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        let text = error.to_string();
+        let layouts = format!("layout {} of control, this is {VERSION}", VERSION + 1);
+        for words in [&layouts, "control]", "let them end"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(place.lock().try_exclusive().unwrap().is_none(), "who is attached stays attached");
+        drop(attached);
+        place.prepare();
+        place.attach().unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_forgotten_with_the_memory_that_says_so() {
+        let place = Place::new();
+        let prepare = || {
+            let lock = place.lock();
+            let _alone = lock.try_exclusive().unwrap().unwrap();
+            let mut doubted = false;
+            let doubt = || {
+                doubted = true;
+                Ok(())
+            };
+            prepare(&place.dir, &lock, doubt).unwrap();
+            doubted
+        };
+        assert!(!prepare(), "there was none before");
+        place.attach().unwrap().set_poisoned(true);
+        assert!(prepare(), "a mark");
+        assert!(!prepare());
+        assert!(!place.attach().unwrap().begin_sync());
+        assert!(prepare(), "a result that is missing");
+        let attached = place.attach().unwrap();
+        attached.begin_sync();
+        attached.mapped.layout().identity.0.boot[0].fetch_add(1, Ordering::Relaxed);
+        drop(attached);
+        assert!(
+            !prepare(),
+            "of another start of the system: its memory is gone, and the link of the segment tells"
+        );
     }
 }
