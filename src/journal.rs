@@ -140,6 +140,7 @@ impl Attachment {
         let patience = Patience::of(timeout);
         loop {
             let inside = self.enter(&patience)?;
+            sys::reached("lock taken");
             let turn = {
                 let mut journal = self.journal()?;
                 journal.find_tail()?.then(|()| step(&mut journal))?
@@ -246,10 +247,13 @@ impl Journal {
         let durable_seq = self.durable_seq();
         let header = Header::new(body, place.next_seq, durable_seq, time_us);
         self.begin();
+        sys::reached("frame begun");
         let crc =
             active.segment.write_frame(&header, body, place.offset, through).map_err(nothing_written)?;
+        sys::reached("frame written");
         self.scan.wrote(header.frame_len(), header.next_seq(), crc, durable_seq);
         self.publish();
+        sys::reached("frame published");
         if body.count > 0 {
             self.wrote = header.next_seq() - 1;
         }
@@ -279,7 +283,9 @@ impl Journal {
         let place = self.scan.place();
         let link = self.link(self.epoch(), place);
         self.begin();
+        sys::reached("link begun");
         spare.write_link(&link)?;
+        sys::reached("link written");
         if self.home.reach == Reach::Network {
             spare.sync()?;
         }
