@@ -545,10 +545,8 @@ mod tests {
         range.l_len = libc::off_t::from(SLOTS - 2);
         use std::os::fd::AsRawFd;
         // SAFETY: the descriptor is open as long as `others` lives; the struct is ours.
-        assert_eq!(
-            unsafe { libc::fcntl(others.inner().as_raw_fd(), libc::F_OFD_SETLK, &raw const range) },
-            0
-        );
+        let taken = unsafe { libc::fcntl(others.inner().as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+        assert_eq!(taken, 0);
         let error = place.attach().unwrap_err();
         assert!(error.is_lock_timeout(), "{error}");
         let text = error.to_string();

@@ -1,4 +1,5 @@
 //! The lock class `memory`: writers that die, stop and fork at every step under its locks.
+#![allow(clippy::disallowed_methods, reason = "tests spoil and copy files on purpose")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
