@@ -12,12 +12,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::chain::Chain;
 use crate::error::Result;
 use crate::home::Home;
 use crate::housekeeping::{self, Chores};
 use crate::journal::Journal;
 use crate::names;
-use crate::segment::Segment;
+use crate::segment::{Access, Segment};
 use crate::settings::LockClass;
 use crate::sys::{self, Control, End, LockFile, Locked, Owned, Patience, PerProcess};
 
@@ -193,10 +194,7 @@ fn share(home: &Home, patience: &Patience) -> Result<Control> {
     let mut lock = LockFile::new(home.dir.open_write(names::LOCK)?);
     loop {
         if let Some(alone) = lock.try_exclusive()? {
-            let doubted = sys::prepare_control(&home.dir, &lock)?;
-            if doubted {
-                doubt_last_sync(home)?;
-            }
+            sys::prepare_control(&home.dir, &lock, || doubt_last_sync(home))?;
             drop(alone);
         }
         lock.keep_shared(patience)?;
@@ -215,12 +213,14 @@ fn share(home: &Home, patience: &Patience) -> Result<Control> {
     }
 }
 
-/// A sync had failed, or its result was missing, in shared memory that is not kept: the mark on disk says so instead.
+/// A sync had failed, or its result was missing, in shared memory that is not kept: the mark on disk says so instead. At the
+/// active segment, where every writer looks; a spare with a higher number may stand behind it.
 fn doubt_last_sync(home: &Home) -> Result<()> {
-    let segments = home.dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max();
-    if let Some(number) = segments {
-        let _ = home.dir.create(&names::poison(number));
-        home.dir.sync()?;
+    let chain = Chain::resolve(&home.dir, &home.owner, home.floor()?, Access::Read)?;
+    let Some(active) = chain.active() else { return Ok(()) };
+    let mark = names::poison(active.number);
+    if !home.dir.exists(&mark)? {
+        home.dir.create(&mark)?;
     }
-    Ok(())
+    home.dir.sync()
 }

@@ -10,7 +10,7 @@ use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::{Access, Segment};
-use crate::sys::Patience;
+use crate::sys::{self, Patience};
 
 impl Attachment {
     /// Leaves the mark of a failed sync where every writer looks before it writes: in shared memory, and at the active segment.
@@ -90,6 +90,7 @@ impl Journal {
             control.said(self.scan.durable_seq());
             self.open_window();
             self.publish();
+            sys::reached("cut published");
         }
         control.end_sync();
         drop(syncing);
@@ -121,6 +122,7 @@ impl Journal {
         }
         let durable_seq = self.durable_seq().max(if from == end { end.next_seq - 1 } else { 0 });
         spare.write_link(&crate::format::Link { durable_seq, ..self.link(self.epoch() + 1, from) })?;
+        sys::reached("cut written");
         if let Err(e) = spare.sync() {
             self.sync_failed = true;
             if let Some(control) = &self.control {
@@ -159,6 +161,7 @@ impl Journal {
                 target.grow(end, self.home.settings.segment_bytes)?;
             }
             target.write(&frame, at)?;
+            sys::reached("frame carried");
             at = end;
         }
         target.sync()?;

@@ -23,7 +23,7 @@ use crate::format::Body;
 use crate::journal::{Turn, durability_unknown};
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment, Through};
-use crate::sys::{Control, Patience};
+use crate::sys::{self, Control, Patience};
 
 /// How long a waiter sleeps before it asks whether the leader lives.
 const TEST_AFTER: Duration = Duration::from_millis(20);
@@ -81,6 +81,7 @@ impl Attachment {
     /// be moved nothing is: a sync of their pages would say that all is well. See [`sync_together`](Attachment::sync_together).
     fn lead(&self, control: &Control, patience: &Patience) -> Result<()> {
         let missing = control.begin_sync();
+        sys::reached("sync begun");
         let led = if missing || control.is_poisoned() {
             Ok(())
         } else {
@@ -88,6 +89,7 @@ impl Attachment {
             let end = control.ends().read();
             (control.unsynced_from().max(1)..=end.segment)
                 .try_for_each(|number| self.sync_segment(number))
+                .inspect(|()| sys::reached("synced"))
                 .map(|()| {
                     control.set_durable(end.next_seq.saturating_sub(1), end.segment);
                     control.set_synced_at(begun);
@@ -96,6 +98,7 @@ impl Attachment {
         if missing || led.is_err() {
             self.poison(patience);
         }
+        sys::reached("sync published");
         control.end_sync();
         led
     }

@@ -23,7 +23,7 @@ use crate::compact::{self, Compaction};
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, Patience, PerProcess};
 
-/// The active segment needs space, or a successor.
+/// The active segment needs space, or a successor; or the one before is to be let go of.
 pub(crate) const ROOM: u32 = 1;
 /// Something was written that is not synced.
 pub(crate) const WRITTEN: u32 = 2;
@@ -192,16 +192,17 @@ impl Attachment {
         self.sync(wrote, self.home.timeout())
     }
 
-    /// Space in the active segment, and the next one once this is half full.
+    /// Space in the active segment, and the next one once this is half full. The one before is let go of.
     fn make_room(&self) -> Result<()> {
         let patience = Patience::of(self.home.timeout());
-        let (segment, end, wants_spare) = {
-            let journal = self.journal()?;
+        let (segment, end, wants_spare, _left) = {
+            let mut journal = self.journal()?;
+            let left = journal.scan.take_left();
             let Some(active) = journal.scan.linked() else { return Ok(()) };
-            (Arc::clone(&active.segment), journal.scan.place().offset, journal.wants_spare())
+            (Arc::clone(&active.segment), journal.scan.place().offset, journal.wants_spare(), left)
         };
         if segment.wants_space(end, self.home.settings.segment_bytes) {
-            self.grow(&segment, segment.reserved() + 1, &patience)?;
+            segment.grow(segment.reserved() + 1, self.home.settings.segment_bytes)?;
         }
         if wants_spare {
             self.make_spare(0, &patience)?;

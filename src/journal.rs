@@ -146,6 +146,7 @@ impl Attachment {
         let patience = Patience::of(timeout);
         loop {
             let inside = self.enter(&patience)?;
+            sys::reached("lock taken");
             let turn = {
                 let mut journal = self.journal()?;
                 journal.find_tail()?.then(|()| step(&mut journal))?
@@ -154,7 +155,7 @@ impl Attachment {
             match turn {
                 Turn::Done(done) => return Ok(done),
                 Turn::Grow { segment, end } => {
-                    self.grow(&segment, end, &patience).map_err(nothing_written)?
+                    segment.grow(end, self.home.settings.segment_bytes).map_err(nothing_written)?
                 }
                 Turn::Spare { frame_len } => {
                     self.make_spare(frame_len, &patience).map_err(nothing_written)?
@@ -253,10 +254,13 @@ impl Journal {
         let durable_seq = self.durable_seq();
         let header = Header::new(body, place.next_seq, durable_seq, time_us);
         self.begin();
+        sys::reached("frame begun");
         let crc =
             active.segment.write_frame(&header, body, place.offset, through).map_err(nothing_written)?;
+        sys::reached("frame written");
         self.scan.wrote(header.frame_len(), header.next_seq(), crc, durable_seq);
         self.publish();
+        sys::reached("frame published");
         if body.count > 0 {
             self.wrote = header.next_seq() - 1;
         }
@@ -286,7 +290,9 @@ impl Journal {
         let place = self.scan.place();
         let link = self.link(self.epoch(), place);
         self.begin();
+        sys::reached("link begun");
         spare.write_link(&link)?;
+        sys::reached("link written");
         if self.home.reach == Reach::Network {
             spare.sync()?;
         }
@@ -341,7 +347,7 @@ impl Journal {
             .scan
             .linked()
             .is_some_and(|active| active.segment.wants_space(offset, settings.segment_bytes));
-        if wants_space || self.wants_spare() {
+        if wants_space || self.scan.has_left() || self.wants_spare() {
             wanted |= housekeeping::ROOM;
         }
         if settings.compacts_by_itself() {

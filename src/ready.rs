@@ -16,12 +16,6 @@ pub(crate) const FIRST_RESERVE: u64 = 32 << 10;
 pub(crate) const LARGE_RESERVE: u64 = 1 << 20;
 
 impl Attachment {
-    /// Reserves space to `end` at least in the active segment. Of several processes that need it, one does it.
-    pub(crate) fn grow(&self, segment: &Segment, end: u64, patience: &Patience) -> Result<()> {
-        let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
-        segment.grow(end, self.home.settings.segment_bytes)
-    }
-
     /// Makes the next segment ready: reserved, its identity and its name on the medium. A link is only ever written into a
     /// segment that is known to be so, for whoever syncs that segment later syncs no name.
     pub(crate) fn make_spare(&self, frame_len: u64, patience: &Patience) -> Result<()> {
@@ -98,7 +92,11 @@ impl Attachment {
         let temporary = names::temporary(Purpose::Segment, sys::random_u64());
         let named =
             Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(|mut segment| {
-                let _inside = self.enter(patience)?;
+                // Who makes spares in the class `memory` has a lock of its own, and no rename need be waited for under the other.
+                let _inside = match self.control() {
+                    Some(_) => None,
+                    None => Some(self.enter(patience)?),
+                };
                 // The number is given only while it still comes next. If the active segment we know has its name, none after it
                 // has been retired; so a name that is free has never been given.
                 let name = names::segment(number);

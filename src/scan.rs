@@ -26,6 +26,8 @@ pub(crate) struct Scan {
     maps: bool,
     /// A segment, and the place in it up to which every frame is whole and will never change.
     bound: (u64, u64),
+    /// The segment left behind last by a writer: to let go of a large mapping takes long, and need not be done under a lock.
+    left: Option<Arc<Segment>>,
 }
 
 /// What comes next.
@@ -70,7 +72,7 @@ impl Scan {
             },
         };
         let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
-        Ok(Scan { dir, owner, access, chain, current, durable_seq, maps: false, bound: (0, 0) })
+        Ok(Scan { dir, owner, access, chain, current, durable_seq, maps: false, bound: (0, 0), left: None })
     }
 
     /// Reads what will never change from a mapping, if no other host can take the file away under it.
@@ -102,6 +104,7 @@ impl Scan {
             durable_seq: 0,
             maps: false,
             bound: (0, 0),
+            left: None,
         }
     }
 
@@ -113,6 +116,7 @@ impl Scan {
             self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
             self.chain =
                 Chain { segments: [Joint::of(&linked)].into(), floor: self.chain.floor, ..Chain::default() };
+            self.leave();
             self.current = Some((0, Frames::begin(linked)));
         }
         if let Some((_, frames)) = &mut self.current {
@@ -314,7 +318,22 @@ impl Scan {
             behind.segment = None;
         }
         self.chain.segments.push_back(Joint::of(&linked));
+        self.leave();
         self.current = Some((self.chain.segments.len() - 1, Frames::begin(linked)));
+    }
+
+    fn leave(&mut self) {
+        self.left = self.current.take().map(|(_, frames)| Arc::clone(frames.segment()));
+    }
+
+    /// Whether there is a segment to let go of.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// The segment left behind last, to be let go of outside the lock.
+    pub(crate) fn take_left(&mut self) -> Option<Arc<Segment>> {
+        self.left.take()
     }
 
     /// Forgets segments before the one that holds `seq`: they are settled, and their files may be closed.

@@ -1,5 +1,8 @@
 //! Tests that need what no user has: failing syncs, a network file system that is none, forks.
 
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,28 @@ fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("store")).unwrap();
     (dir, store)
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn shares_memory(store: &Store) -> bool {
+    let made = store.create("whether memory is shared", Settings::log()).unwrap();
+    made.settings().lock == LockClass::Memory
+}
+
+/// The lock classes that there are here; each with a store of its own.
+fn stores() -> Vec<(tempfile::TempDir, Store, LockClass)> {
+    let mut classes = vec![LockClass::File];
+    let (dir, store) = store();
+    if shares_memory(&store) {
+        classes.push(LockClass::Memory);
+    }
+    drop(dir);
+    classes
+        .into_iter()
+        .map(|class| (self::store(), class))
+        .map(|((dir, store), class)| (dir, store, class))
+        .collect()
 }
 
 fn values(cohort: &Cohort) -> Vec<(u64, u64)> {
@@ -28,9 +53,10 @@ fn names(cohort: &Cohort) -> Vec<String> {
 /// processes that open the file afterwards. So what is not known durable must reach the disk from other pages.
 #[test]
 fn after_a_failed_sync_the_next_append_by_anybody_carries_the_records_into_a_new_segment() {
-    for by_another in [false, true] {
-        let (_dir, store) = store();
-        let cohort = store.create("c", Settings::log()).unwrap();
+    for (by_another, (_dir, store, class)) in
+        [false, true].into_iter().flat_map(|by| stores().into_iter().map(move |made| (by, made)))
+    {
+        let cohort = store.create("c", Settings::log().lock(class)).unwrap();
         cohort.append_durable("k", &1).unwrap();
         cohort.append("k", &2).unwrap();
         faults::fail_sync("00000001.journal", 0);
@@ -64,87 +90,114 @@ fn after_a_failed_sync_the_next_append_by_anybody_carries_the_records_into_a_new
 
 #[test]
 fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::latest()).unwrap();
-    cohort.append("k", &1).unwrap();
-    faults::fail_sync("00000001.journal", 0);
-    assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
-    // First the making of the new segment fails, then its name, then the records in it, then its link.
-    for (suffix, before, poisoned) in [(".tmp", 0, false), ("2.journal", 0, false), ("2.journal", 1, true)] {
-        faults::fail_sync(suffix, before);
-        let error = cohort.append("k", &3).unwrap_err();
-        assert!(error.to_string().contains("nothing was written"), "{suffix} {before}: {error}");
-        assert_eq!(error.is_poisoned(), poisoned, "{suffix} {before}: {error}");
-        assert_eq!(values(&cohort).len(), 2);
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        faults::fail_sync("00000001.journal", 0);
+        assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
+        // First the making of the new segment fails, then its name, then the records in it, then its link.
+        for (suffix, before, poisoned) in
+            [(".tmp", 0, false), ("2.journal", 0, false), ("2.journal", 1, true)]
+        {
+            faults::fail_sync(suffix, before);
+            let error = cohort.append("k", &3).unwrap_err();
+            assert!(error.to_string().contains("nothing was written"), "{suffix} {before}: {error}");
+            assert_eq!(error.is_poisoned(), poisoned, "{suffix} {before}: {error}");
+            assert_eq!(values(&cohort).len(), 2);
+            assert!(
+                !names(&cohort).contains(&"00000002.journal".to_string()),
+                "what could not be synced is not used"
+            );
+        }
+        faults::fail_sync("2.journal", 2);
+        assert!(cohort.append("k", &3).is_err());
         assert!(
-            !names(&cohort).contains(&"00000002.journal".to_string()),
-            "what could not be synced is not used"
+            names(&cohort).contains(&"00000002.poison".to_string()),
+            "the link was written and not synced"
         );
+        assert_eq!(cohort.append_durable("k", &3).unwrap(), 3, "the disk is well again");
+        assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3)]);
     }
-    faults::fail_sync("2.journal", 2);
-    assert!(cohort.append("k", &3).is_err());
-    assert!(names(&cohort).contains(&"00000002.poison".to_string()), "the link was written and not synced");
-    assert_eq!(cohort.append_durable("k", &3).unwrap(), 3, "the disk is well again");
-    assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3)]);
 }
 
 /// The story: a process has a spare ready, another one removes that file because a sync of it failed, and a third makes the
 /// next with the same number. A link written through the first one's handle would lead into a file without a name.
 #[test]
 fn a_spare_whose_file_was_replaced_meanwhile_is_not_begun() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::log().segment_bytes(4096)).unwrap();
-    cohort.append("k", &1).unwrap();
-    {
-        let attachment = cohort.writer().attachment(Duration::from_secs(5)).unwrap();
-        attachment.make_spare(0, &sys::Patience::of(Duration::from_secs(5))).unwrap();
-        cohort.home().dir.remove("00000002.journal").unwrap();
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::log().segment_bytes(4096).lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        {
+            let attachment = cohort.writer().attachment(Duration::from_secs(5)).unwrap();
+            attachment.make_spare(0, &sys::Patience::of(Duration::from_secs(5))).unwrap();
+            cohort.home().dir.remove("00000002.journal").unwrap();
+        }
+        for i in 2..=60 {
+            assert_eq!(cohort.append("k", &i).unwrap(), i);
+        }
+        assert_eq!(values(&store.cohort("c").unwrap()).len(), 60);
     }
-    for i in 2..=60 {
-        assert_eq!(cohort.append("k", &i).unwrap(), i);
-    }
-    assert_eq!(values(&store.cohort("c").unwrap()).len(), 60);
 }
 
 #[test]
 fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::latest()).unwrap();
-    cohort.append("k", &1).unwrap();
-    cohort.compact().unwrap();
-    cohort.append("k", &2).unwrap();
-    faults::fail_sync("00000002.journal", 0);
-    assert!(cohort.compact().unwrap_err().is_durability_unknown());
-    assert_eq!(cohort.home().watermark().unwrap(), 1, "a snapshot never covers what a power cut could take");
-    cohort.append("k", &3).unwrap();
-    for suffix in [".tmp", "snapshot"] {
-        faults::fail_sync(suffix, 0);
-        let _ = cohort.compact();
-        assert_eq!(cohort.view().unwrap().get("k").unwrap().unwrap().json(), "3");
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        cohort.compact().unwrap();
+        cohort.append("k", &2).unwrap();
+        faults::fail_sync("00000002.journal", 0);
+        assert!(cohort.compact().unwrap_err().is_durability_unknown());
+        assert_eq!(
+            cohort.home().watermark().unwrap(),
+            1,
+            "a snapshot never covers what a power cut could take"
+        );
+        cohort.append("k", &3).unwrap();
+        for suffix in [".tmp", "snapshot"] {
+            faults::fail_sync(suffix, 0);
+            let _ = cohort.compact();
+            assert_eq!(cohort.view().unwrap().get("k").unwrap().unwrap().json(), "3");
+        }
+        cohort.compact().unwrap();
+        assert_eq!(store.cohort("c").unwrap().view().unwrap().get("k").unwrap().unwrap().json(), "3");
+        assert!(!cohort.verify().unwrap().is_damaged());
     }
-    cohort.compact().unwrap();
-    assert_eq!(store.cohort("c").unwrap().view().unwrap().get("k").unwrap().unwrap().json(), "3");
-    assert!(!cohort.verify().unwrap().is_damaged());
 }
 
 #[test]
 fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::log()).unwrap();
-    for i in 1..=3 {
-        cohort.append("k", &i).unwrap();
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::log().lock(class)).unwrap();
+        for i in 1..=3 {
+            cohort.append("k", &i).unwrap();
+        }
+        // A dead writer's half frame.
+        let segment = cohort.home().dir.open_write("00000001.journal").unwrap();
+        let tail =
+            cohort.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap().place().offset;
+        if let Some(control) = cohort.writer().attachment(Duration::from_secs(5)).unwrap().control() {
+            control.ends().begin();
+        }
+        segment.write_at(&[1, 2, 3], tail).unwrap();
+        faults::fail_sync("00000001.journal", 0);
+        assert!(cohort.append("k", &4).is_err());
+        assert_eq!(cohort.append("k", &4).unwrap(), 4);
+        assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
-    // A dead writer's half frame.
-    let segment = cohort.home().dir.open_write("00000001.journal").unwrap();
-    let tail = cohort.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap().place().offset;
-    if let Some(control) = cohort.writer().attachment(Duration::from_secs(5)).unwrap().control() {
-        control.ends().begin();
-    }
-    segment.write_at(&[1, 2, 3], tail).unwrap();
-    faults::fail_sync("00000001.journal", 0);
-    assert!(cohort.append("k", &4).is_err());
-    assert_eq!(cohort.append("k", &4).unwrap(), 4);
-    assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
+}
+
+/// A cohort as it would be on another local file system, which shares no memory.
+fn elsewhere(cohort: &Cohort, file_system: &str) -> Cohort {
+    let home = cohort.home();
+    Cohort::new(Arc::new(Home {
+        dir: Arc::clone(&home.dir),
+        owner: Arc::clone(&home.owner),
+        settings: home.settings.clone(),
+        reach: Reach::Local,
+        file_system: file_system.into(),
+        shares_memory: false,
+    }))
 }
 
 /// A cohort as it would be on a file system that other hosts write to.
@@ -202,54 +255,56 @@ fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_w
 
 #[test]
 fn a_thread_that_panicked_over_the_journal_stops_nobody() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::log()).unwrap();
-    cohort.append("k", &1).unwrap();
-    let shared = cohort.clone();
-    let panicked = std::thread::spawn(move || {
-        let _journal = shared.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap();
-        std::panic::resume_unwind(Box::new("on purpose"));
-    });
-    assert!(panicked.join().is_err());
-    assert_eq!(cohort.append("k", &2).unwrap(), 2);
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::log().lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        let shared = cohort.clone();
+        let panicked = std::thread::spawn(move || {
+            let _journal = shared.writer().attachment(Duration::from_secs(5)).unwrap().journal().unwrap();
+            std::panic::resume_unwind(Box::new("on purpose"));
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(cohort.append("k", &2).unwrap(), 2);
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn a_forked_child_goes_on_with_the_handle_and_never_unlocks_its_parent() {
-    let (_dir, store) = store();
-    let cohort = store.create("c", Settings::latest()).unwrap();
-    cohort.append("k", &0).unwrap();
-    let mut reader = cohort.reader().unwrap();
-    // One child while the parent does not hold the lock: it appends, updates, reads, and drops its handle.
-    let status = sys::in_forked_child(|| {
-        cohort.append("child", &1).is_ok()
-            && cohort.update("n", |old| Ok(old.is_none().then_some(1))).is_ok()
-            && cohort.view().is_ok_and(|view| view.seq() == 3)
-            && cohort.detach().is_ok()
-    });
-    assert_eq!(status, Some(0), "the child appended");
-    assert_eq!(cohort.append("k", &2).unwrap(), 4, "parent and child have one order");
-    assert_eq!(reader.refresh().unwrap(), 4);
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        cohort.append("k", &0).unwrap();
+        let mut reader = cohort.reader().unwrap();
+        // One child while the parent does not hold the lock: it appends, updates, reads, and drops its handle.
+        let status = sys::in_forked_child(|| {
+            cohort.append("child", &1).is_ok()
+                && cohort.update("n", |old| Ok(old.is_none().then_some(1))).is_ok()
+                && cohort.view().is_ok_and(|view| view.seq() == 3)
+                && cohort.detach().is_ok()
+        });
+        assert_eq!(status, Some(0), "the child appended");
+        assert_eq!(cohort.append("k", &2).unwrap(), 4, "parent and child have one order");
+        assert_eq!(reader.refresh().unwrap(), 4);
 
-    // One child in the middle of a turn under the lock: it cannot have the lock, and its end frees nothing.
-    let other = store.cohort("c").unwrap().with_timeout(Duration::from_millis(30));
-    let timed_out = cohort
-        .writer()
-        .attachment(Duration::from_secs(5))
-        .unwrap()
-        .under_lock(Duration::from_secs(5), |_| {
-            let child = sys::in_forked_child(|| {
-                let late = cohort.clone().with_timeout(Duration::from_millis(30));
-                late.append("child", &2).is_err_and(|e| e.is_lock_timeout())
-            });
-            let seen = other.append("k", &3);
-            Ok(crate::journal::Turn::Done((child, seen)))
-        })
-        .unwrap();
-    assert_eq!(timed_out.0, Some(0), "the child waits for its parent's lock like anybody");
-    assert!(timed_out.1.unwrap_err().is_lock_timeout(), "the child's end did not unlock its parent");
-    assert_eq!(cohort.append("k", &3).unwrap(), 5);
+        // One child in the middle of a turn under the lock: it cannot have the lock, and its end frees nothing.
+        let other = store.cohort("c").unwrap().with_timeout(Duration::from_millis(30));
+        let timed_out = cohort
+            .writer()
+            .attachment(Duration::from_secs(5))
+            .unwrap()
+            .under_lock(Duration::from_secs(5), |_| {
+                let child = sys::in_forked_child(|| {
+                    let late = cohort.clone().with_timeout(Duration::from_millis(30));
+                    late.append("child", &2).is_err_and(|e| e.is_lock_timeout())
+                });
+                let seen = other.append("k", &3);
+                Ok(crate::journal::Turn::Done((child, seen)))
+            })
+            .unwrap();
+        assert_eq!(timed_out.0, Some(0), "the child waits for its parent's lock like anybody");
+        assert!(timed_out.1.unwrap_err().is_lock_timeout(), "the child's end did not unlock its parent");
+        assert_eq!(cohort.append("k", &3).unwrap(), 5);
+    }
 }
 
 #[cfg(unix)]
@@ -278,24 +333,25 @@ fn a_forked_child_has_a_background_of_its_own() {
 #[cfg(unix)]
 #[test]
 fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
-    let (dir, store) = store();
-    store.create("c", Settings::log()).unwrap();
-    let path = dir.path().join("store");
-    // The child forks a grandchild while it holds the lock, and is killed: the grandchild lives on with all descriptors.
-    let pipe = sys::Pipe::new().unwrap();
-    let status = sys::in_forked_child(|| {
-        let cohort = Store::open(&path).and_then(|store| store.cohort("c"));
-        let Ok(cohort) = cohort else { return false };
-        let Ok(attachment) = cohort.writer().attachment(Duration::from_secs(5)) else { return false };
-        let _ = attachment.under_lock(Duration::from_secs(5), |_| {
-            sys::fork_and_linger(&pipe);
-            sys::kill_self();
-            Ok(crate::journal::Turn::Done(()))
+    for (dir, store, class) in stores() {
+        store.create("c", Settings::log().lock(class)).unwrap();
+        let path = dir.path().join("store");
+        // The child forks a grandchild while it holds the lock, and is killed: the grandchild lives on with all descriptors.
+        let pipe = sys::Pipe::new().unwrap();
+        let status = sys::in_forked_child(|| {
+            let cohort = Store::open(&path).and_then(|store| store.cohort("c"));
+            let Ok(cohort) = cohort else { return false };
+            let Ok(attachment) = cohort.writer().attachment(PATIENCE) else { return false };
+            let _ = attachment.under_lock(Duration::from_secs(5), |_| {
+                sys::fork_and_linger(&pipe);
+                sys::kill_self();
+                Ok(crate::journal::Turn::Done(()))
+            });
+            false
         });
-        false
-    });
-    assert_eq!(status, None, "the child was killed");
-    let cohort = store.cohort("c").unwrap().with_timeout(Duration::from_secs(5));
-    assert_eq!(cohort.append("k", &1).unwrap(), 1, "the lock is free while the grandchild lives");
-    pipe.release();
+        assert_eq!(status, None, "the child was killed");
+        let cohort = store.cohort("c").unwrap().with_timeout(Duration::from_secs(5));
+        assert_eq!(cohort.append("k", &1).unwrap(), 1, "the lock is free while the grandchild lives");
+        pipe.release();
+    }
 }

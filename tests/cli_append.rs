@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use common::{Ended, Fixture, Running, TALLYFOLD, feed, python};
+use common::{Ended, Fixture, Running, TALLYFOLD, feed, python, shares_memory};
 use serde_json::{Value, json};
 
 /// Seq, key and value of every record, as `log` prints them.
@@ -364,4 +364,60 @@ fn many_appends_at_once_lose_nothing() {
             records.iter().filter(|(_, key, _)| key == writer).map(|(_, _, value)| value.as_u64().unwrap());
         assert!(values.eq(0..200), "the order of {writer}");
     }
+}
+
+/// Takes the append lock of a cohort of the class memory for this process, by its bytes in `control`: no step of an append runs
+/// code of ours. It is held as long as the returned handle lives.
+#[cfg(target_os = "linux")]
+fn hold_in_memory(fixture: &Fixture, cohort: &str) -> tallyfold::Cohort {
+    use std::os::unix::fs::FileExt;
+    let held = fixture.library().cohort(cohort).unwrap();
+    held.append("", &"mine").unwrap();
+    // So that it has nothing to say when it is dropped.
+    held.detach().unwrap();
+    let control =
+        fs::OpenOptions::new().read(true).write(true).open(fixture.file(cohort, "control")).unwrap();
+    let mut bytes = vec![0; control.metadata().unwrap().len() as usize];
+    control.read_exact_at(&mut bytes, 0).unwrap();
+    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    // The word stands at 128, the slots, each an incarnation and a pid, from 512 on.
+    assert_eq!(u32_at(128), 0, "nobody has the lock");
+    let slot = (0..1024).find(|slot| u32_at(512 + 8 * slot + 4) == std::process::id()).unwrap();
+    let word = u32_at(512 + 8 * slot) << 11 | (slot as u32 + 1);
+    control.write_all_at(&word.to_le_bytes(), 128).unwrap();
+    held
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lock_in_memory_lost_in_the_middle_says_what_was_appended_before_and_names_its_holder() {
+    let fixture = Fixture::new();
+    if !shares_memory(&fixture) {
+        println!("skipped: no shared memory on the file system of the temporary directory");
+        return;
+    }
+    fixture.ok(&["create", "c", "--settings", r#"{"fold":{"kind":"log"},"lock":"memory"}"#]);
+    let mut follower = Running::start(&mut fixture.command(&["log", "c", "-f"]));
+    let mut lines = follower.lines();
+    let mut command = fixture.command(&["append", "c", "--timeout", "0.3"]);
+    let mut writer =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = writer.stdin.take().unwrap();
+    stdin.write_all(b"1\n2\n").unwrap();
+    lines.next();
+    lines.next();
+    let held = hold_in_memory(&fixture, "c");
+    stdin.write_all(b"3\n").unwrap();
+    drop(stdin);
+    let holder = format!("process {} holds it", std::process::id());
+    let words = ["line 3: no lock within", "2 records were appended before, the last as seq 2", &holder];
+    Ended::from(writer.wait_with_output().unwrap()).fails(4, &words);
+    fixture
+        .feed(&["append", "c", "--timeout", "0.3"], "4")
+        .fails(4, &[&holder, "nothing was appended before"]);
+    fixture.run(&["compact", "c", "--timeout", "0.3"]).fails(4, &[&holder]);
+    assert_eq!(fixture.run(&["log", "c"]).json().len(), 3, "readers take no lock");
+    // As if it died with the lock.
+    drop(held);
+    assert_eq!(fixture.feed(&["append", "c"], "4").ok(), "4\n");
 }

@@ -121,7 +121,7 @@ pub(crate) struct Control {
     /// Holds the lock on our slot's byte as long as it is open.
     file: Kept,
     /// Holds the shared lock on `lock`.
-    _attached: LockFile,
+    attached: LockFile,
     me: Owner,
     path: std::path::PathBuf,
 }
@@ -136,9 +136,9 @@ impl Drop for Owned<'_> {
     }
 }
 
-/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. Returns whether a sync had failed, or has an
-/// unknown result, in what stood there before.
-pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
+/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. If a sync had failed, or has an unknown result,
+/// in what stood there before, `doubt` says so elsewhere first: for should that fail, or we die over it, it stands here still.
+pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result<()>) -> Result<()> {
     let file = match dir.open_write(names::CONTROL) {
         Ok(file) if file.len()? == SIZE => file,
         Ok(_) => {
@@ -163,7 +163,9 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
         && identity.lock_inode.load(Ordering::Relaxed) == lock_inode
         && identity.device.load(Ordering::Relaxed) == device;
     let (append, sync) = (&layout.append.0, &layout.durability.0);
-    let doubted = same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0;
+    if same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0 {
+        doubt()?;
+    }
     identity.ready.store(0, Ordering::Release);
     append.lock.reset();
     append.ends.publish(&End::default());
@@ -187,7 +189,7 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile) -> Result<bool> {
     identity.device.store(device, Ordering::Relaxed);
     identity.magic.store(MAGIC, Ordering::Relaxed);
     identity.ready.store(1, Ordering::Release);
-    Ok(doubted)
+    Ok(())
 }
 
 fn create(dir: &Dir) -> Result<File> {
@@ -237,9 +239,17 @@ impl Control {
                 .advise("let them end, or use their version of tallyfold"));
         }
         let path = file.path().to_path_buf();
-        let file = Kept::new(file.into_inner());
+        // Through a description of its own: a mapping keeps the one it was made from, and its locks, until it is gone, and a
+        // forked child has that mapping for as long as it lives.
+        let own = match dir.open_write(names::CONTROL) {
+            Ok(own) if own.identity()? == file.identity()? => own,
+            Ok(_) => return Ok(Err(lock)),
+            Err(e) if e.is_not_found() => return Ok(Err(lock)),
+            Err(e) => return Err(e),
+        };
+        let file = Kept::new(own.into_inner());
         let me = claim(&file, &mapped.layout().slots.0, &path)?;
-        Ok(Ok(Control { mapped, file, _attached: lock, me, path }))
+        Ok(Ok(Control { mapped, file, attached: lock, me, path }))
     }
 
     fn append(&self) -> &Append {
@@ -386,6 +396,11 @@ impl Control {
         self.durability().rounds.load(Ordering::Acquire)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.durability().sleepers.load(Ordering::Relaxed)
+    }
+
     /// Sleeps until that sync has ended, at most `timeout`. `false`: it has not.
     pub(crate) fn sleep_in_round(&self, round: u32, timeout: Duration) -> bool {
         let sync = self.durability();
@@ -416,6 +431,15 @@ impl Control {
     }
 }
 
+impl Drop for Control {
+    fn drop(&mut self) {
+        // By name, not by closing, as for every lock: a child forked meanwhile may share the descriptions. In such a child there
+        // is no file, so nothing is unlocked. A slot first, and then the word that nobody is attached.
+        unlock_byte(&self.file, self.me.slot());
+        self.attached.release();
+    }
+}
+
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Control({:?}, {:?})", self.me, self.ends().read())
@@ -437,10 +461,10 @@ fn claim(file: &Kept, slots: &[Slot], path: &std::path::Path) -> Result<Owner> {
         .advise("nothing was written; let some of them end"))
 }
 
-fn byte(slot: u32) -> libc::flock {
+fn byte(slot: u32, kind: libc::c_int) -> libc::flock {
     // SAFETY: a struct of integers, for which zeros are valid.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::F_WRLCK as libc::c_short;
+    range.l_type = kind as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = (SLOT_BYTES + i64::from(slot)) as libc::off_t;
     range.l_len = 1;
@@ -451,7 +475,7 @@ fn byte(slot: u32) -> libc::flock {
 fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
     use std::os::fd::AsRawFd;
     let Some(file) = file.file() else { return Ok(false) };
-    let range = byte(slot);
+    let range = byte(slot, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the struct is ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } {
         0 => Ok(true),
@@ -462,11 +486,19 @@ fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
     }
 }
 
+fn unlock_byte(file: &Kept, slot: u32) {
+    use std::os::fd::AsRawFd;
+    let Some(file) = file.file() else { return };
+    let range = byte(slot, libc::F_UNLCK);
+    // SAFETY: as for `lock_byte`. The call fails only for a bad descriptor, which this is not.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+}
+
 /// Whether another open file description has locked a slot's byte.
 fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
     use std::os::fd::AsRawFd;
     let Some(file) = file.file() else { return Ok(true) };
-    let mut range = byte(slot);
+    let mut range = byte(slot, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the kernel writes into the struct, which is ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
         0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
@@ -500,7 +532,7 @@ mod tests {
         fn prepare(&self) {
             let lock = self.lock();
             let _alone = lock.try_exclusive().unwrap().unwrap();
-            prepare(&self.dir, &lock).unwrap();
+            prepare(&self.dir, &lock, || Ok(())).unwrap();
         }
 
         /// As a process of its own attaches: what is locked by one open file description is locked for all others.
@@ -529,5 +561,86 @@ mod tests {
         assert!(other.lock_sync(&patience()).is_err());
         drop(leading);
         assert!(other.try_lock_sync(false).is_some());
+    }
+
+    #[test]
+    fn when_every_slot_is_taken_that_is_said_and_one_who_leaves_makes_room() {
+        let place = Place::new();
+        place.prepare();
+        let first = place.attach().unwrap();
+        let second = place.attach().unwrap();
+        assert_eq!((first.me.slot(), second.me.slot()), (0, 1), "each handle has one");
+        // All the others at once, as a thousand more processes.
+        let others = place.dir.open_write(names::CONTROL).unwrap();
+        let mut range = byte(2, libc::F_WRLCK);
+        range.l_len = libc::off_t::from(SLOTS - 2);
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as `others` lives; the struct is ours.
+        let taken = unsafe { libc::fcntl(others.inner().as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+        assert_eq!(taken, 0);
+        let error = place.attach().unwrap_err();
+        assert!(error.is_lock_timeout(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("1024 processes") && text.contains("control"), "{text}");
+        assert!(text.contains("nothing was written; let some of them end"), "{text}");
+        let before = second.me;
+        drop(second);
+        let third = place.attach().unwrap();
+        assert_eq!(third.me.slot(), before.slot());
+        assert!(third.me != before, "it counts as another owner");
+        assert!(!first.is_alive(before) && first.is_alive(third.me) && third.is_alive(first.me));
+        assert!(place.attach().is_err());
+        drop(others);
+        assert_eq!(place.attach().unwrap().me.slot(), 2);
+    }
+
+    #[test]
+    fn a_layout_of_another_version_is_refused_while_somebody_uses_it_and_made_anew_after_that() {
+        let place = Place::new();
+        place.prepare();
+        let attached = place.attach().unwrap();
+        let version = &attached.mapped.layout().identity.0.version;
+        version.store(VERSION + 1, Ordering::Relaxed);
+        let error = place.attach().unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        let text = error.to_string();
+        let layouts = format!("layout {} of control, this is {VERSION}", VERSION + 1);
+        for words in [&layouts, "control]", "let them end"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(place.lock().try_exclusive().unwrap().is_none(), "who is attached stays attached");
+        drop(attached);
+        place.prepare();
+        place.attach().unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_forgotten_with_the_memory_that_says_so() {
+        let place = Place::new();
+        let prepare = || {
+            let lock = place.lock();
+            let _alone = lock.try_exclusive().unwrap().unwrap();
+            let mut doubted = false;
+            let doubt = || {
+                doubted = true;
+                Ok(())
+            };
+            prepare(&place.dir, &lock, doubt).unwrap();
+            doubted
+        };
+        assert!(!prepare(), "there was none before");
+        place.attach().unwrap().set_poisoned(true);
+        assert!(prepare(), "a mark");
+        assert!(!prepare());
+        assert!(!place.attach().unwrap().begin_sync());
+        assert!(prepare(), "a result that is missing");
+        let attached = place.attach().unwrap();
+        attached.begin_sync();
+        attached.mapped.layout().identity.0.boot[0].fetch_add(1, Ordering::Relaxed);
+        drop(attached);
+        assert!(
+            !prepare(),
+            "of another start of the system: its memory is gone, and the link of the segment tells"
+        );
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Owned<'a> {
     Never(&'a Control),
 }
 
-pub(crate) fn prepare(dir: &Dir, _lock: &LockFile) -> Result<bool> {
+pub(crate) fn prepare(dir: &Dir, _lock: &LockFile, _doubt: impl FnOnce() -> Result<()>) -> Result<()> {
     Err(Error::new(Kind::UnsafeFileSystem, "refused: the lock class `memory` needs Linux").at(dir.path()))
 }
 

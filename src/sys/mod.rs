@@ -40,6 +40,9 @@ mod shared;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
+#[cfg_attr(test, path = "step_testing.rs")]
+#[cfg_attr(not(test), path = "step_none.rs")]
+mod step;
 #[cfg_attr(unix, path = "thread_unix.rs")]
 #[cfg_attr(not(unix), path = "thread_none.rs")]
 mod thread;
@@ -64,7 +67,10 @@ pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
 #[cfg(all(test, unix))]
-pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
+pub(crate) use step::at_step;
+pub(crate) use step::reached;
+#[cfg(all(test, unix))]
+pub(crate) use testing::{Forked, Pipe, fork_and_linger, in_forked_child, kill_self, stop_self};
 pub(crate) use thread::{at_exit, spawn_quietly};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
