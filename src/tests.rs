@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cohort::Cohort;
 use crate::home::Home;
-use crate::sys::{self, Reach, faults};
+use crate::sys::{self, Reach};
 use crate::{LockClass, Settings, Store};
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -49,6 +49,10 @@ fn names(cohort: &Cohort) -> Vec<String> {
     names
 }
 
+fn fail_sync(cohort: &Cohort, suffix: &str, before: usize) {
+    sys::fail_sync(cohort.home().dir.path(), suffix, before);
+}
+
 /// The story: a sync fails, the kernel marks the lost pages clean, and every later sync says that all is well, also to
 /// processes that open the file afterwards. So what is not known durable must reach the disk from other pages.
 #[test]
@@ -59,7 +63,7 @@ fn after_a_failed_sync_the_next_append_by_anybody_carries_the_records_into_a_new
         let cohort = store.create("c", Settings::log().lock(class)).unwrap();
         cohort.append_durable("k", &1).unwrap();
         cohort.append("k", &2).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         let error = cohort.append_durable("k", &3).unwrap_err();
         assert!(error.is_durability_unknown() && error.seq() == Some(3), "{error}");
         assert!(error.to_string().contains("written as seq 3"), "{error}");
@@ -93,13 +97,13 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
     for (_dir, store, class) in stores() {
         let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
         cohort.append("k", &1).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
         // First the making of the new segment fails, then its name, then the records in it, then its link.
         for (suffix, before, poisoned) in
             [(".tmp", 0, false), ("2.journal", 0, false), ("2.journal", 1, true)]
         {
-            faults::fail_sync(suffix, before);
+            fail_sync(&cohort, suffix, before);
             let error = cohort.append("k", &3).unwrap_err();
             assert!(error.to_string().contains("nothing was written"), "{suffix} {before}: {error}");
             assert_eq!(error.is_poisoned(), poisoned, "{suffix} {before}: {error}");
@@ -109,7 +113,7 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
                 "what could not be synced is not used"
             );
         }
-        faults::fail_sync("2.journal", 2);
+        fail_sync(&cohort, "2.journal", 2);
         assert!(cohort.append("k", &3).is_err());
         assert!(
             names(&cohort).contains(&"00000002.poison".to_string()),
@@ -146,7 +150,7 @@ fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
         cohort.append("k", &1).unwrap();
         cohort.compact().unwrap();
         cohort.append("k", &2).unwrap();
-        faults::fail_sync("00000002.journal", 0);
+        fail_sync(&cohort, "00000002.journal", 0);
         assert!(cohort.compact().unwrap_err().is_durability_unknown());
         assert_eq!(
             cohort.home().watermark().unwrap(),
@@ -155,7 +159,7 @@ fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
         );
         cohort.append("k", &3).unwrap();
         for suffix in [".tmp", "snapshot"] {
-            faults::fail_sync(suffix, 0);
+            fail_sync(&cohort, suffix, 0);
             let _ = cohort.compact();
             assert_eq!(cohort.view().unwrap().get("k").unwrap().unwrap().json(), "3");
         }
@@ -180,7 +184,7 @@ fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
             control.ends().begin();
         }
         segment.write_at(&[1, 2, 3], tail).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         assert!(cohort.append("k", &4).is_err());
         assert_eq!(cohort.append("k", &4).unwrap(), 4);
         assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
@@ -247,7 +251,7 @@ fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_w
     assert_eq!(other.view().unwrap().seq(), 60);
     assert!(!one.verify().unwrap().is_damaged());
     let active = names(&one).into_iter().rfind(|name| name.ends_with(".journal")).unwrap();
-    faults::fail_sync(&active, 0);
+    fail_sync(&other, &active, 0);
     let error = other.append("k", &1).unwrap_err();
     assert!(error.is_durability_unknown() && error.seq() == Some(61), "it is written: {error}");
     assert_eq!(one.append("k", &2).unwrap(), 62);

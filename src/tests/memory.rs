@@ -550,7 +550,7 @@ fn what_a_segment_reserves_ends_with_a_page() {
         cohort.append("k", &"x".repeat(7000 + 1001 * i as usize)).unwrap();
         if i % 10 == 9 {
             // Frames are carried into a segment that has room for none.
-            sys::faults::fail_sync(".journal", 0);
+            super::fail_sync(&cohort, ".journal", 0);
             let _ = cohort.append_durable("k", &i);
         }
         for name in names(&cohort).iter().filter(|name| name.ends_with(".journal")) {
