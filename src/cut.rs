@@ -100,6 +100,7 @@ impl Journal {
 
     fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
         let mut from = end;
+        let epoch = self.epoch() + 1 + self.begun()?;
         if self.is_poisoned()? {
             from = self.carry(spare, end.next_seq).map_err(|e| {
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.
@@ -121,7 +122,7 @@ impl Journal {
             self.synced(end.next_seq - 1);
         }
         let durable_seq = self.durable_seq().max(if from == end { end.next_seq - 1 } else { 0 });
-        spare.write_link(&crate::format::Link { durable_seq, ..self.link(self.epoch() + 1, from) })?;
+        spare.write_link(&crate::format::Link { durable_seq, ..self.link(epoch, from) })?;
         sys::reached("cut written");
         if let Err(e) = spare.sync() {
             self.sync_failed = true;
@@ -144,7 +145,7 @@ impl Journal {
         let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(durable_seq), Access::Write)?;
         old.skip_to(durable_seq + 1)?;
         let place = old.place();
-        // From here on it is no blank spare: should we die, whoever needs the next one removes it.
+        // From here on it is no blank spare, and will never be one again.
         self.forget_spare();
         let mut at = FRAMES_BEGIN;
         while old.place().next_seq < until {

@@ -124,6 +124,46 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
     }
 }
 
+/// The story: after a failed sync the records were carried into a new segment, and readers saw them there, in the next epoch. A
+/// power cut took the link, which was not synced yet. Who went on began the same epoch again, with other records under the
+/// same seqs.
+#[cfg(unix)]
+#[test]
+fn an_epoch_that_readers_saw_and_a_power_cut_took_is_not_begun_again() {
+    for (_dir, store, class) in stores() {
+        store.create("c", Settings::log().lock(class)).unwrap();
+        let seen = sys::in_forked_child(|| {
+            let cohort = store.cohort("c").unwrap();
+            cohort.append("k", &1).unwrap();
+            fail_sync(&cohort, "1.journal", 0);
+            assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
+            // The spare, the frames that are carried, and then the link.
+            fail_sync(&cohort, "2.journal", 2);
+            assert!(cohort.append("k", &3).is_err());
+            assert_eq!((values(&cohort), cohort.stats().unwrap().epoch), (vec![(1, 1), (2, 2)], 2));
+            // It ends without detaching.
+            std::mem::forget(cohort);
+            true
+        });
+        assert_eq!(seen, Some(0));
+
+        let cohort = store.cohort("c").unwrap();
+        let dir = &cohort.home().dir;
+        for (segment, frames) in [(1, true), (2, false)] {
+            // Neither what the first sync was for has reached the disk, nor the link.
+            let file = dir.open_write(&crate::names::segment(segment)).unwrap();
+            let from = if frames { crate::format::FRAMES_BEGIN } else { crate::format::BLOCK as u64 };
+            file.write_at(&[0; crate::format::BLOCK], from).unwrap();
+        }
+        dir.remove("00000002.poison").unwrap();
+        sys::pretend_boot(Some(1));
+        assert_eq!(cohort.append("k", &4).unwrap(), 1);
+        assert_eq!(cohort.stats().unwrap().epoch, 3);
+        assert!(!cohort.verify().unwrap().is_damaged());
+        sys::pretend_boot(None);
+    }
+}
+
 /// The story: a process has a spare ready, another one removes that file because a sync of it failed, and a third makes the
 /// next with the same number. A link written through the first one's handle would lead into a file without a name.
 #[test]
