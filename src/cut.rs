@@ -101,6 +101,9 @@ impl Journal {
     fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
         let mut from = end;
         let epoch = self.epoch() + 1 + self.begun()?;
+        if self.durable_seq() == 0 {
+            self.home.sync_names().map_err(nothing_written)?;
+        }
         if self.is_poisoned()? {
             from = self.carry(spare, end.next_seq).map_err(|e| {
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.

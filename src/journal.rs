@@ -276,7 +276,8 @@ impl Journal {
     /// Another host sees what is on the server when the lock is free, and nothing else.
     fn sync_under_lock(&mut self, seq: Seq) -> Result<()> {
         let Some(active) = self.scan.linked() else { return Err(no_segment(&self.home)) };
-        if let Err(e) = active.segment.sync() {
+        let names = if self.durable_seq == 0 { self.home.sync_names() } else { Ok(()) };
+        if let Err(e) = names.and_then(|()| active.segment.sync()) {
             self.mark_poisoned();
             return Err(durability_unknown(seq, e));
         }

@@ -164,6 +164,27 @@ fn an_epoch_that_readers_saw_and_a_power_cut_took_is_not_begun_again() {
     }
 }
 
+/// The story: who made the store, or the cohort, died before its name was on the medium. Another process found both, appended,
+/// and synced the segment: a power cut took the directory with the durable record in it.
+#[test]
+fn who_makes_something_durable_first_syncs_the_names_that_lead_to_it() {
+    for (dir, store, class) in stores() {
+        store.create("c", Settings::log().lock(class)).unwrap();
+        let watch = sys::Watch::over(dir.path());
+        for expected in [2, 0, 0] {
+            watch.record();
+            let cohort = store.cohort("c").unwrap();
+            cohort.append_durable("k", &1).unwrap();
+            let synced = watch.take().into_iter().filter(|event| match event {
+                sys::Event::SyncDirectory { at, .. } => at.as_os_str() == "" || at.as_os_str() == "store",
+                _ => false,
+            });
+            assert_eq!(synced.count(), expected, "{class:?}: once and for all");
+            cohort.detach().unwrap();
+        }
+    }
+}
+
 /// The story: a process has a spare ready, another one removes that file because a sync of it failed, and a third makes the
 /// next with the same number. A link written through the first one's handle would lead into a file without a name.
 #[test]
