@@ -9,7 +9,7 @@ use crate::names;
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
-use crate::segment::{Access, Segment};
+use crate::segment::{Access, Found, Linked, Segment};
 use crate::sys::{self, Patience};
 
 impl Attachment {
@@ -147,7 +147,7 @@ impl Journal {
         let durable_seq = self.durable_seq();
         let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(durable_seq), Access::Write)?;
         old.skip_to(durable_seq + 1)?;
-        let place = old.place();
+        let place = self.behind_what_is_durable(&old)?;
         // From here on it is no blank spare, and will never be one again.
         self.forget_spare();
         let mut at = FRAMES_BEGIN;
@@ -169,6 +169,28 @@ impl Journal {
             at = end;
         }
         target.sync()?;
+        Ok(place)
+    }
+
+    /// Where a scan is, seen from a segment whose link is durable. One in which no record is durable may lose its link with the
+    /// rest of it, and then nothing may lead through it: it is left out.
+    fn behind_what_is_durable(&self, scan: &Scan) -> Result<Place> {
+        let mut place = scan.place();
+        let mut linked = scan.linked().cloned();
+        while let Some(Linked { link, .. }) = linked.filter(|linked| linked.link.previous != 0)
+            && place.offset == FRAMES_BEGIN
+        {
+            place = Place {
+                segment: link.previous,
+                offset: link.previous_end,
+                last_crc: link.previous_crc,
+                next_seq: place.next_seq,
+            };
+            linked = match Segment::open(&self.home.dir, place.segment, &self.home.owner, Access::Read)? {
+                Some(Found::Linked(linked)) => Some(linked),
+                _ => None,
+            };
+        }
         Ok(place)
     }
 }

@@ -124,6 +124,38 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
     }
 }
 
+/// The story: the sync failed in a segment that had just been begun. Its records were carried into the next one, whose link led
+/// back through it; but its own link was among what the sync had lost. After a power cut everything before was out of reach.
+#[test]
+fn no_link_leads_through_a_segment_of_which_nothing_was_ever_synced() {
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().segment_bytes(4096).lock(class)).unwrap();
+        // The sync of the spare goes well, and the first one after it is a part of the journal does not.
+        fail_sync(&cohort, "2.journal", 1);
+        let mut written = 0;
+        let unknown = loop {
+            match cohort.append_durable("k", &"x".repeat(1000)) {
+                Ok(seq) => written = seq,
+                Err(e) => break e,
+            }
+        };
+        assert!(unknown.is_durability_unknown() && unknown.seq() == Some(written + 1), "{unknown}");
+        assert_eq!(cohort.append_durable("k", &"y").unwrap(), written + 2);
+        drop(cohort);
+        let restarted = store.cohort("c").unwrap();
+        let dir = &restarted.home().dir;
+        let lost = dir.open_write("00000002.journal").unwrap();
+        let from = crate::format::BLOCK;
+        lost.write_at(&vec![0; lost.len().unwrap() as usize - from], from as u64).unwrap();
+        assert_eq!(
+            restarted.cursor(1).unwrap().collect::<Result<Vec<_>, _>>().unwrap().len() as u64,
+            written + 2
+        );
+        assert_eq!(restarted.append("k", &"z").unwrap(), written + 3);
+        assert!(!restarted.verify().unwrap().is_damaged());
+    }
+}
+
 /// The story: after a failed sync the records were carried into a new segment, and readers saw them there, in the next epoch. A
 /// power cut took the link, which was not synced yet. Who went on began the same epoch again, with other records under the
 /// same seqs.
