@@ -73,6 +73,9 @@ mod store;
 mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod trust;
 mod value;
 mod verify;
 mod view;

@@ -2,6 +2,7 @@
 //!
 //! Tests run in many threads of one process, so a watch is found by the path of what is done: whichever thread does it, it
 //! belongs to the store it is done to. Watches are never freed, and found without a lock, for a forked child may look too.
+#![allow(clippy::unwrap_used, reason = "this is a part of tests")]
 
 use std::cell::Cell;
 use std::collections::HashMap;
