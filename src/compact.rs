@@ -64,7 +64,7 @@ pub enum Compaction {
 pub(crate) fn run(cohort: &Cohort) -> Result<Compaction> {
     let home = cohort.home();
     home.check_file_system()?;
-    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     remove_temporary(home)?;
 

@@ -394,6 +394,31 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_slot() {
     }
 }
 
+/// The story: a thread forked after another one had opened a file to be locked and before that was noted. The child did not know
+/// the descriptor, kept it, and with it the lock that came later.
+#[test]
+fn a_child_forked_in_the_middle_of_an_opening_does_not_keep_its_dead_parents_slot() {
+    // `lock` and `control`.
+    for before in [0, 1] {
+        let Some(place) = Place::new(Settings::log()) else { return };
+        let survivor = place.attached();
+        let pipe = Arc::new(Pipe::new().unwrap());
+        let status = sys::in_forked_child(|| {
+            let forks = Arc::clone(&pipe);
+            sys::at_step("file to be locked opened", before, move || sys::fork_and_linger(&forks));
+            let cohort = place.attached();
+            sys::at_step("frame begun", 0, sys::kill_self);
+            cohort.append("k", &1).is_ok()
+        });
+        assert_eq!(status, None);
+        assert_eq!(survivor.append("k", &1).unwrap(), 1, "while the grandchild lives");
+        drop(survivor);
+        assert!(place.is_left(), "and `lock` is free");
+        drop(pipe);
+        is_whole(&place);
+    }
+}
+
 #[test]
 fn a_child_that_lives_on_does_not_keep_its_parent_attached() {
     let Some(place) = Place::new(Settings::log()) else { return };
