@@ -6,13 +6,13 @@ ENGINE := --test compact --test damage --test model --test owned_files --test pr
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test format lint check-tests doctest portable deny bench
+.PHONY: demo test format lint check-tests doctest portable loom deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable
+test: format lint check-tests doctest portable loom
 
 format:
 	$(CARGO) fmt --all --check
@@ -38,6 +38,10 @@ doctest:
 portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
 		--lib --test compact --test damage --test format --test model --test processes --test recover
+
+# What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
+loom:
+	$(CARGO) run --release --quiet --package tallyfold-loom
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:

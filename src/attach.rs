@@ -9,17 +9,18 @@
 //! 2. Take `lock` shared. It is never converted from the one to the other, for a conversion that fails drops the lock.
 //! 3. Open `control` and take a slot in it. If it is not ready (nobody was ever alone, or it was replaced): begin again.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::chain::Chain;
 use crate::error::Result;
 use crate::home::Home;
+use crate::housekeeping::{self, Chores};
 use crate::journal::Journal;
 use crate::names;
 use crate::segment::{Access, Segment};
 use crate::settings::LockClass;
-use crate::sys::{self, Control, LockFile, Locked, Owned, Patience, PerProcess};
+use crate::sys::{self, Control, End, LockFile, Locked, Owned, Patience, PerProcess};
 
 /// The writing half of a cohort handle: attached when first used, once in each process of a line of forks.
 pub(crate) struct Writer {
@@ -47,6 +48,11 @@ impl Writer {
         self.slot.existing().and_then(|slot| slot.attachment.get())
     }
 
+    /// For readers of this cohort in this process.
+    pub(crate) fn published(&self) -> Published {
+        Published(self.attached().and_then(|attachment| attachment.control()).map(Arc::downgrade))
+    }
+
     /// The attachment, made now if this process has not used it before.
     #[inline]
     pub(crate) fn attachment(&self, timeout: Duration) -> Result<&Arc<Attachment>> {
@@ -70,6 +76,26 @@ impl Writer {
     }
 }
 
+/// Where the journal ends, as shared memory says: for readers in a process that is attached. By default they are not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published(Option<Weak<Control>>);
+
+impl Published {
+    /// The end that was published last. `None`: it is not known, or not told any more, and the journal has to be asked.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.0.as_ref()?.upgrade()?.end()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(attachment) = self.attached() {
+            housekeeping::leave(attachment);
+        }
+    }
+}
+
 /// A cohort as one process writes it.
 pub(crate) struct Attachment {
     pub(crate) home: Arc<Home>,
@@ -82,6 +108,7 @@ pub(crate) struct Attachment {
     pub(crate) syncing: Mutex<()>,
     /// The segment that a leader of this process has synced last, in the class `memory`. Used under the sync lock.
     pub(crate) synced: Mutex<Option<Arc<Segment>>>,
+    pub(crate) chores: Chores,
 }
 
 /// The append lock.
@@ -121,6 +148,7 @@ impl Attachment {
             journal,
             syncing: Mutex::new(()),
             synced: Mutex::new(None),
+            chores: Chores::default(),
         })
     }
 

@@ -75,8 +75,6 @@ pub(crate) struct Chain {
     pub(crate) strays: Vec<Stray>,
     /// A segment that a link names and that is not there.
     pub(crate) missing: Option<Missing>,
-    /// The number a new segment would get: after all that were ever linked, or damaged.
-    pub(crate) next_number: u64,
     pub(crate) floor: Seq,
 }
 
@@ -99,7 +97,7 @@ impl Chain {
         let mut numbers: Vec<u64> =
             dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
         numbers.sort_unstable();
-        let mut chain = Chain { next_number: 1, ..Chain::default() };
+        let mut chain = Chain::default();
         if let Floor::Seq(seq) = floor {
             chain.floor = seq;
         }
@@ -108,16 +106,14 @@ impl Chain {
                 // Removed since the listing, or a spare: neither is part of the journal.
                 None | Some(Found::Spare(_)) => continue,
                 Some(Found::Damaged(damaged)) => {
-                    chain.next_number = chain.next_number.max(number + 1);
                     chain.strays.push(Stray::Damaged(damaged));
                     continue;
                 }
                 Some(Found::Linked(linked)) => linked,
             };
-            if chain.next_number == 1 && floor == Floor::Durable {
+            if chain.strays.is_empty() && floor == Floor::Durable {
                 chain.floor = begun.link.durable_seq;
             }
-            chain.next_number = chain.next_number.max(number + 1);
             let lowest = chain.walk_back(dir, owner, access, begun)?;
             if !chain.segments.is_empty() {
                 break;

@@ -57,15 +57,13 @@ pub enum Expect<'a> {
 #[derive(Clone)]
 pub struct Cohort {
     inner: Arc<Inner>,
-    timeout: Option<Duration>,
+    timeout: Duration,
 }
 
 impl Cohort {
     pub(crate) fn new(home: Arc<Home>) -> Cohort {
-        Cohort {
-            inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }),
-            timeout: None,
-        }
+        let timeout = home.timeout();
+        Cohort { inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }), timeout }
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {
@@ -77,7 +75,7 @@ impl Cohort {
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| self.home().timeout())
+        self.timeout
     }
 
     /// Its name.
@@ -97,7 +95,7 @@ impl Cohort {
 
     /// The same cohort with another patience for the lock than `lock_timeout_s` in its settings.
     pub fn with_timeout(mut self, timeout: Duration) -> Cohort {
-        self.timeout = Some(timeout);
+        self.timeout = timeout;
         self
     }
 
@@ -287,7 +285,11 @@ impl Cohort {
         });
         let mut reader = match slot.take() {
             Some(reader) => reader,
-            None => self.reader()?,
+            None => {
+                // Attached first, so that the reader learns where the journal ends without asking the kernel.
+                self.writer().attachment(self.timeout())?;
+                self.reader()?
+            }
         };
         // Kept only after success: a reader that failed begins anew.
         let result = act(&mut reader);
@@ -311,7 +313,8 @@ impl Cohort {
     /// # Errors
     /// If nothing at all can be read.
     pub fn view_until_damage(&self) -> Result<(View, Option<Error>)> {
-        Reader::open(self.home()).map(|(reader, damage)| (reader.into_view(), damage))
+        Reader::open(self.home(), &self.writer().published())
+            .map(|(reader, damage)| (reader.into_view(), damage))
     }
 
     /// A view that can be brought up to date at the cost of what is new.
@@ -319,7 +322,7 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn reader(&self) -> Result<Reader> {
-        match Reader::open(self.home())? {
+        match Reader::open(self.home(), &self.writer().published())? {
             (reader, None) => Ok(reader),
             (_, Some(damage)) => Err(damage),
         }
@@ -330,7 +333,7 @@ impl Cohort {
     /// # Errors
     /// `is_compacted` if `from` is folded away: [`Error::seq`] is the first one still there.
     pub fn cursor(&self, from: Seq) -> Result<Cursor> {
-        Cursor::begin(self.home(), from)
+        Cursor::begin(self.home(), from, self.writer().published())
     }
 
     /// The last seq handed out, without taking a lock. 0: none.
@@ -338,7 +341,7 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn last_seq(&self) -> Result<Seq> {
-        stats::last_seq(self.home())
+        stats::last_seq(self.home(), &self.writer().published())
     }
 
     /// Folds the journal into the snapshot (`log`: only seals it). One process compacts at a time; if another does, that is
@@ -347,7 +350,16 @@ impl Cohort {
     /// # Errors
     /// Whatever stops it leaves the old snapshot with every segment it needs.
     pub fn compact(&self) -> Result<Compaction> {
-        compact::run(self)
+        compact::run(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
+    }
+
+    /// As [`compact`](Cohort::compact), if the tail is as long as the snapshot and `compact_bytes` at least. A process that goes
+    /// on appending does this by itself; one that appends a little and ends may want to call it.
+    ///
+    /// # Errors
+    /// As [`compact`](Cohort::compact).
+    pub fn compact_if_due(&self) -> Result<Compaction> {
+        compact::run_if_due(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
     }
 
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.
@@ -364,7 +376,8 @@ impl Cohort {
     /// # Errors
     /// As [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
-        stats::gather(self.home())
+        let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
+        Ok(Stats { background_failure, ..stats::gather(self.home())? })
     }
 
     /// Makes everything written so far in this cohort durable.

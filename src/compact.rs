@@ -14,9 +14,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::attach::Attachment;
 use crate::chain::{Chain, Floor};
-use crate::cohort::Cohort;
 use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
@@ -61,16 +62,82 @@ pub enum Compaction {
     },
 }
 
-pub(crate) fn run(cohort: &Cohort) -> Result<Compaction> {
-    let home = cohort.home();
-    home.check_file_system()?;
+/// How old an active segment is before a tail that begins in it is folded without being asked for, in microseconds: each
+/// compaction begins a new one, which every writer has to open.
+const YOUNG_US: i64 = 50_000;
+/// How many lines are merged between two questions whether to go on.
+const LINES_BETWEEN: usize = 1024;
+
+/// Compacts, whatever there is to fold. `between` is called between two steps; an error of its own abandons the rest, which
+/// leaves what a crash would leave.
+pub(crate) fn run(
+    attachment: &Attachment,
+    timeout: Duration,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<Compaction> {
+    let home = &attachment.home;
     let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
-    remove_temporary(home)?;
+    fold_all(attachment, timeout, between)
+}
 
-    let attachment = cohort.writer().attachment(cohort.timeout())?;
-    let Sealed { last, through, epoch } = attachment.seal(cohort.timeout())?;
-    attachment.sync(through, cohort.timeout())?;
+/// Compacts if the tail is as long as the snapshot, and `compact_bytes` at least: so what compactions write, in all, is a
+/// small multiple of what was appended, however large the state is.
+pub(crate) fn run_if_due(
+    attachment: &Attachment,
+    timeout: Duration,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<Compaction> {
+    let home = &attachment.home;
+    if !home.settings.compacts_by_itself() {
+        return Ok(Compaction::Nothing);
+    }
+    // Before the lock: who only looks makes nobody find it busy. And under it: somebody may have done it meanwhile.
+    if let Some(answer) = why_not(attachment, timeout)? {
+        return Ok(answer);
+    }
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
+    let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
+    match why_not(attachment, timeout)? {
+        Some(answer) => Ok(answer),
+        None => fold_all(attachment, timeout, between),
+    }
+}
+
+/// `None`: compaction is due. `Nothing`: the tail is too short. `Busy`: somebody has compacted a moment ago.
+fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compaction>> {
+    let home = &attachment.home;
+    let (end, begun_us) = attachment.under_lock(timeout, |journal| {
+        let begun_us = journal.scan.linked().map_or(0, |active| active.link.time_us);
+        Ok(Turn::Done((journal.place(), begun_us)))
+    })?;
+    let (watermark, snapshot_bytes) = match home.snapshot(names::SNAPSHOT) {
+        Ok(snapshot) => snapshot.map_or((0, 0), |snapshot| (snapshot.head.seq, snapshot.len())),
+        // It has to be put right.
+        Err(e) if e.is_corruption() => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let chain = Chain::resolve(&home.dir, &home.owner, Floor::Seq(watermark), Access::Read)?;
+    let ends = chain.segments.iter().skip(1).map(|next| next.link.previous_end).chain([end.offset]);
+    let tail: u64 = ends.map(|end| end.saturating_sub(FRAMES_BEGIN)).sum();
+    if tail < home.settings.compact_bytes.max(snapshot_bytes) {
+        return Ok(Some(Compaction::Nothing));
+    }
+    // By the wall clock, which may have been set: an age below zero is no age.
+    let young = (0..YOUNG_US).contains(&(sys::wall_clock_us() - begun_us));
+    Ok(young.then_some(Compaction::Busy))
+}
+
+/// Steps 2 to 7, by the holder of `compact.lock`.
+fn fold_all(
+    attachment: &Attachment,
+    timeout: Duration,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<Compaction> {
+    let home = &attachment.home;
+    remove_temporary(home)?;
+    let Sealed { last, through, epoch } = attachment.seal(timeout)?;
+    attachment.sync(through, timeout)?;
     home.dir.sync()?;
     if let Some((segment, end)) = &last {
         segment.file.punch(end.next_multiple_of(PAGE), segment.file.len()?);
@@ -84,9 +151,9 @@ pub(crate) fn run(cohort: &Cohort) -> Result<Compaction> {
         retire(home)?;
         return Ok(Compaction::Nothing);
     }
-    let (temporary, made) = fold(home, base.damage.is_some(), through, epoch)?;
+    let (temporary, made) = fold(home, base.damage.is_some(), through, epoch, between)?;
     keep_previous(home, &base)?;
-    publish(cohort, &base, &temporary, through)?;
+    publish(attachment, &base, &temporary, timeout, through)?;
     retire(home)?;
     let records = through - base.seq().min(through);
     Ok(Compaction::Folded { seq: through, records, entries: made.entries, bytes: made.len() })
@@ -119,19 +186,31 @@ impl Base {
 }
 
 /// Step 4. Damage in a block of the base shows only while it is read: then the previous snapshot serves as the base.
-fn fold(home: &Arc<Home>, rebuild: bool, through: Seq, epoch: u64) -> Result<(String, Snapshot)> {
+fn fold(
+    home: &Arc<Home>,
+    rebuild: bool,
+    through: Seq,
+    epoch: u64,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<(String, Snapshot)> {
     if !rebuild {
-        match write(home, &Reader::open_at(home, through)?.into_view(), through, epoch) {
+        match write(home, &Reader::open_at(home, through)?.into_view(), through, epoch, between) {
             Err(e) if e.is_corruption() => {}
             other => return other,
         }
         // Only now is it known that the base must not be kept as the previous snapshot.
         quarantine_snapshot(home)?;
     }
-    write(home, &Reader::over_previous(home, through)?.into_view(), through, epoch)
+    write(home, &Reader::over_previous(home, through)?.into_view(), through, epoch, between)
 }
 
-fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, Snapshot)> {
+fn write(
+    home: &Home,
+    view: &View,
+    through: Seq,
+    epoch: u64,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<(String, Snapshot)> {
     if view.seq() != through {
         return Err(Error::corruption(format!(
             "the sealed journal ends at seq {}, not at {through}",
@@ -148,7 +227,7 @@ fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, 
         seq: through,
     };
     let temporary = names::temporary(Purpose::Snapshot, sys::random_u64());
-    let written = merge(home, view, &head, &temporary).and_then(|()| {
+    let written = merge(home, view, &head, &temporary, between).and_then(|()| {
         let made = home.snapshot(&temporary)?;
         let lost =
             || snapshot::damaged(&home.dir.path().join(&temporary), "it is not what was written".into());
@@ -166,12 +245,21 @@ fn write(home: &Home, view: &View, through: Seq, epoch: u64) -> Result<(String, 
 }
 
 /// Merges the base's lines with what the tail has made of its keys. Lines that did not change are copied as bytes.
-fn merge(home: &Home, view: &View, head: &Head, temporary: &str) -> Result<()> {
+fn merge(
+    home: &Home,
+    view: &View,
+    head: &Head,
+    temporary: &str,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
     let mut writer = snapshot::Writer::begin(home.dir.create(temporary)?, head)?;
     let mut tail = view.tail().iter().peekable();
     if let Some(base) = view.base() {
-        for line in base.lines("").giving_back() {
+        for (i, line) in base.lines("").giving_back().enumerate() {
             let line = line?;
+            if i % LINES_BETWEEN == 0 {
+                between()?;
+            }
             while let Some((key, entry)) = tail.next_if(|(key, _)| ***key < *line.key) {
                 if let Some(entry) = entry {
                     writer.entry(key, entry.as_entry_ref())?;
@@ -184,7 +272,10 @@ fn merge(home: &Home, view: &View, head: &Head, temporary: &str) -> Result<()> {
             }
         }
     }
-    for (key, entry) in tail {
+    for (i, (key, entry)) in tail.enumerate() {
+        if i % LINES_BETWEEN == 0 {
+            between()?;
+        }
         if let Some(entry) = entry {
             writer.entry(key, entry.as_entry_ref())?;
         }
@@ -240,9 +331,15 @@ fn quarantine_snapshot(home: &Home) -> Result<()> {
 }
 
 /// Step 6.
-fn publish(cohort: &Cohort, base: &Base, temporary: &str, through: Seq) -> Result<()> {
-    let home = cohort.home();
-    let published = cohort.writer().attachment(cohort.timeout())?.under_lock(cohort.timeout(), |_| {
+fn publish(
+    attachment: &Attachment,
+    base: &Base,
+    temporary: &str,
+    timeout: Duration,
+    through: Seq,
+) -> Result<()> {
+    let home = &attachment.home;
+    let published = attachment.under_lock(timeout, |_| {
         let now = match home.snapshot(names::SNAPSHOT) {
             Ok(snapshot) => snapshot.map(|snapshot| snapshot.head),
             Err(e) if e.is_corruption() => None,

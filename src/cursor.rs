@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::attach::Published;
 use crate::chain::Floor;
 use crate::error::{Error, Kind, Result};
 use crate::format::{Header, Unread};
@@ -32,15 +33,21 @@ pub(crate) struct Trail {
     watermark: Seq,
     /// A place already judged to be a torn tail, or a frame being written.
     torn_at: Option<Place>,
+    published: Published,
     /// Whether the rest of the active segment has been seen to be blank: a power cut may leave a hole with frames behind it.
     settled: bool,
 }
 
 impl Trail {
     /// A trail from a floor on, in a journal that must reach beyond `watermark`.
-    pub(crate) fn begin(home: &Arc<Home>, floor: Floor, watermark: Seq) -> Result<Trail> {
+    pub(crate) fn begin(
+        home: &Arc<Home>,
+        floor: Floor,
+        watermark: Seq,
+        published: Published,
+    ) -> Result<Trail> {
         let scan = Scan::begin(&home.dir, &home.owner, floor, Access::Read)?.mapping(home.reach);
-        Ok(Trail { home: Arc::clone(home), scan, watermark, torn_at: None, settled: false })
+        Ok(Trail { home: Arc::clone(home), scan, watermark, torn_at: None, published, settled: false })
     }
 
     /// The seq that the next record will have.
@@ -57,10 +64,8 @@ impl Trail {
         &self.scan
     }
 
-    /// Every frame before this place is whole and will never change; see [`Scan::bound`].
-    #[allow(dead_code, reason = "for the end that is published in shared memory")]
-    pub(crate) fn bound(&mut self, segment: u64, offset: u64) {
-        self.scan.bound(segment, offset);
+    pub(crate) fn published(&self) -> &Published {
+        &self.published
     }
 
     /// The body of the frame that [`next`](Trail::next) returned last.
@@ -91,6 +96,14 @@ impl Trail {
     }
 
     fn step(&mut self) -> Result<Option<Header>> {
+        if let Some(end) = self.published.end() {
+            let place = self.scan.place();
+            if (place.segment, place.offset) == (end.segment, end.offset) {
+                return Ok(None);
+            }
+            // What is published is whole and will never change.
+            self.scan.bound(end.segment, end.offset);
+        }
         let mut restarts = 0;
         loop {
             match self.scan.step()? {
@@ -105,7 +118,8 @@ impl Trail {
                 Step::Moved => {}
                 Step::Tail { .. } | Step::Broken => {
                     let place = self.scan.place();
-                    if self.torn_at == Some(place) {
+                    // While segments are there that do not join, only a look at all of them tells whether a writer has cut.
+                    if self.torn_at == Some(place) && (restarts > 0 || self.scan.chain().strays.is_empty()) {
                         return Ok(None);
                     }
                     if restarts > 0 {
@@ -190,9 +204,9 @@ struct Frame {
 }
 
 impl Cursor {
-    pub(crate) fn begin(home: &Arc<Home>, from: Seq) -> Result<Cursor> {
+    pub(crate) fn begin(home: &Arc<Home>, from: Seq, published: Published) -> Result<Cursor> {
         let next = from.max(1);
-        let trail = Trail::begin(home, Floor::Seq(next - 1), home.watermark()?)?;
+        let trail = Trail::begin(home, Floor::Seq(next - 1), home.watermark()?, published)?;
         let mut cursor = Cursor { trail, frame: None, next, failed: false };
         // So that history which is gone is told here, and not at the first record.
         cursor.fill()?;

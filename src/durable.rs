@@ -85,11 +85,15 @@ impl Attachment {
         let led = if missing || control.is_poisoned() {
             Ok(())
         } else {
+            let begun = control.now();
             let end = control.ends().read();
             (control.unsynced_from().max(1)..=end.segment)
                 .try_for_each(|number| self.sync_segment(number))
                 .inspect(|()| sys::reached("synced"))
-                .map(|()| control.set_durable(end.next_seq.saturating_sub(1), end.segment))
+                .map(|()| {
+                    control.set_durable(end.next_seq.saturating_sub(1), end.segment);
+                    control.set_synced_at(begun);
+                })
         };
         if missing || led.is_err() {
             self.poison(patience);
@@ -145,7 +149,7 @@ impl Attachment {
 
     /// Syncs what this process wrote, and puts it on disk that it is durable: without that, damage to the last durable batch
     /// could not be told from a torn tail.
-    pub(crate) fn detach(&self, timeout: Duration) -> Result<()> {
+    pub(crate) fn detach(self: &Arc<Self>, timeout: Duration) -> Result<()> {
         let wrote = self.journal()?.wrote();
         if wrote == 0 {
             return Ok(());

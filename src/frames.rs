@@ -106,9 +106,11 @@ impl Frames {
             return Ok(Some(header));
         }
         // Not whole in what was read before: read on, for it may be cut by the window or have been written since.
-        // Twice as much each time, so that a long way takes few reads and a short one under the lock stays short.
-        let reading_on = self.at > self.window_at && self.at <= self.window_at + self.window.len() as u64;
-        let len = if reading_on { self.window.len() * 2 } else { 0 };
+        // Twice as much each time, so that a long way takes few reads and a short one under the lock stays short. Not after a
+        // window that reached behind the tail.
+        let rest = self.at.checked_sub(self.window_at).and_then(|from| self.window.get(from as usize..));
+        let reading_on = rest.is_some_and(|rest| rest.len() < HEADER || !format::is_blank(&rest[..HEADER]));
+        let len = if reading_on && self.at > self.window_at { self.window.len() * 2 } else { 0 };
         self.fill(len.clamp(SMALL_WINDOW, LARGE_WINDOW), 0)?;
         if let Some(header) = self.frame_in_window(u64::MAX) {
             return Ok(Some(header));
@@ -174,6 +176,8 @@ impl Frames {
                 return Ok(());
             }
         }
+        // What is settled is there as far as it goes, and what stands behind it does not matter yet.
+        let len = if settled > needed { len.min(settled) } else { len };
         let mut bytes = match std::mem::replace(&mut self.window, Window::Read(Vec::new())) {
             Window::Read(bytes) => bytes,
             Window::Mapped(_) => Vec::new(),

@@ -19,6 +19,8 @@ use crate::chain::Joint;
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Body, FRAMES_BEGIN, Header, Link};
 use crate::home::Home;
+use crate::housekeeping;
+use crate::ready;
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
@@ -40,6 +42,8 @@ pub(crate) struct Journal {
     durable_seq: Seq,
     /// The last seq that this process wrote.
     wrote: Seq,
+    /// The segment and the offset at which compaction was last asked for.
+    looked_at: (u64, u64),
     /// The segment that is known to be durable as a spare.
     pub(crate) spare: Option<Arc<Segment>>,
 }
@@ -85,7 +89,7 @@ impl Attachment {
     /// Appends a body and returns its last seq. `admit` is asked under the lock, with the journal at its tail, whether it may.
     /// A body that will be synced does not go through memory: syncing a page that was stored to costs several times as much.
     pub(crate) fn append(
-        &self,
+        self: &Arc<Self>,
         body: &Body,
         through: Through,
         timeout: Duration,
@@ -93,7 +97,7 @@ impl Attachment {
     ) -> Result<Seq> {
         let len = format::frame_len(body.bytes.len());
         let time_us = sys::wall_clock_us();
-        let mut ahead = None;
+        let (mut pages, mut wanted) = (None, 0);
         let seq = self.under_lock(timeout, |journal| {
             admit(journal)?;
             let at = journal.scan.place().offset;
@@ -106,13 +110,15 @@ impl Attachment {
                     return Ok(Turn::Grow { segment: Arc::clone(segment), end });
                 }
                 let seq = journal.write(body, time_us, through)?;
-                ahead = journal.wants_pages();
+                pages = journal.wants_pages();
+                wanted = journal.wants(through);
                 Ok(Turn::Done(seq))
             })
         })?;
-        if let Some((segment, end)) = ahead {
+        if let Some((segment, end)) = pages {
             segment.populate(end);
         }
+        self.ask(wanted);
         Ok(seq)
     }
 
@@ -149,7 +155,7 @@ impl Attachment {
             match turn {
                 Turn::Done(done) => return Ok(done),
                 Turn::Grow { segment, end } => {
-                    self.grow(&segment, end, &patience).map_err(nothing_written)?
+                    segment.grow(end, self.home.settings.segment_bytes).map_err(nothing_written)?
                 }
                 Turn::Spare { frame_len } => {
                     self.make_spare(frame_len, &patience).map_err(nothing_written)?
@@ -185,6 +191,7 @@ impl Journal {
             sync_failed: false,
             durable_seq: 0,
             wrote: 0,
+            looked_at: (0, 0),
             spare: None,
         };
         journal.open_window();
@@ -325,6 +332,48 @@ impl Journal {
         let active = self.scan.linked().filter(|_| self.control.is_some())?;
         let end = self.scan.place().offset;
         active.segment.wants_pages(end).then(|| (Arc::clone(&active.segment), end))
+    }
+
+    /// What should be done in the background after a frame was written.
+    #[inline]
+    fn wants(&mut self, through: Through) -> u32 {
+        let mut wanted = 0;
+        let Place { segment, offset, .. } = self.scan.place();
+        let settings = &self.home.settings;
+        if through == Through::Memory && settings.sync_interval_ms > 0 && self.home.reach != Reach::Network {
+            wanted |= housekeeping::WRITTEN;
+        }
+        let wants_space = self
+            .scan
+            .linked()
+            .is_some_and(|active| active.segment.wants_space(offset, settings.segment_bytes));
+        if wants_space || self.scan.has_left() || self.wants_spare() {
+            wanted |= housekeeping::ROOM;
+        }
+        if settings.compacts_by_itself() {
+            let (known, from) = self.looked_at;
+            if known != segment {
+                wanted |= if known == 0 { 0 } else { housekeeping::GROWN };
+                self.looked_at = (segment, FRAMES_BEGIN);
+            } else if offset.saturating_sub(from) >= settings.compact_bytes / 2 {
+                wanted |= housekeeping::GROWN;
+                self.looked_at = (segment, offset);
+            }
+        }
+        wanted
+    }
+
+    /// Whether the next segment should be made ready: this one is half full, and not full before a thread is awake.
+    #[inline]
+    pub(crate) fn wants_spare(&self) -> bool {
+        let Place { segment, offset, .. } = self.scan.place();
+        let full = self.home.settings.segment_bytes;
+        offset > full / 2
+            && full >= ready::LARGE_RESERVE
+            && match &self.control {
+                Some(control) => control.spare() <= segment,
+                None => self.spare.is_none(),
+            }
     }
 
     /// Step 2 of an append.

@@ -58,6 +58,7 @@ mod fold;
 mod format;
 mod frames;
 mod home;
+mod housekeeping;
 mod journal;
 mod names;
 mod ready;

@@ -12,21 +12,22 @@ use crate::sys::{self, Patience};
 
 /// What a segment's file reserves when it is made, in bytes: little, for many cohorts stay small.
 pub(crate) const FIRST_RESERVE: u64 = 32 << 10;
+/// What it reserves when the one before has grown as large: for a journal that fills fast.
+pub(crate) const LARGE_RESERVE: u64 = 1 << 20;
 
 impl Attachment {
-    /// Reserves space to `end` at least in the active segment. Of several processes that need it, one does it.
-    pub(crate) fn grow(&self, segment: &Segment, end: u64, patience: &Patience) -> Result<()> {
-        let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
-        segment.grow(end, self.home.settings.segment_bytes)
-    }
-
     /// Makes the next segment ready: reserved, its identity and its name on the medium. A link is only ever written into a
     /// segment that is known to be so, for whoever syncs that segment later syncs no name.
     pub(crate) fn make_spare(&self, frame_len: u64, patience: &Patience) -> Result<()> {
         let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
         let dir = &self.home.dir;
-        let len = (FRAMES_BEGIN + frame_len).max(FIRST_RESERVE.min(self.home.settings.segment_bytes));
-        let known = self.journal()?.place().segment;
+        let (known, reserved) = {
+            let journal = self.journal()?;
+            let active = journal.scan.linked();
+            (journal.place().segment, active.map_or(0, |active| active.segment.reserved()))
+        };
+        let usual = reserved.clamp(FIRST_RESERVE, LARGE_RESERVE).min(self.home.settings.segment_bytes);
+        let (least, len) = (FRAMES_BEGIN + frame_len, usual.max(FRAMES_BEGIN + frame_len));
         // A number is used once: the next one comes after all that were ever part of the journal, or are damaged.
         let highest = dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max().unwrap_or(0);
         let left = match Segment::open(dir, highest, &self.home.owner, Access::Write)? {
@@ -42,11 +43,14 @@ impl Attachment {
             None => (highest + 1, None),
         };
         if spare.is_none() {
-            spare = self.name_new(number, known, len, patience)?;
+            spare = match self.name_new(number, known, len, patience) {
+                Err(e) if e.is_no_space() && least < len => self.name_new(number, known, least, patience)?,
+                other => other?,
+            };
         }
         let Some(spare) = spare else { return Ok(()) };
-        if !spare.has_room(len) {
-            spare.grow(len, len)?;
+        if !spare.has_room(least) {
+            spare.grow(least, len)?;
         }
         if let Err(e) = spare.sync().and_then(|()| dir.sync()) {
             // Whoever syncs it again may be told that all is well: so it must not become part of the journal, or be left soon.
@@ -88,7 +92,11 @@ impl Attachment {
         let temporary = names::temporary(Purpose::Segment, sys::random_u64());
         let named =
             Segment::make(dir, &temporary, self.home.owner.identity(number), len).and_then(|mut segment| {
-                let _inside = self.enter(patience)?;
+                // Who makes spares in the class `memory` has a lock of its own, and no rename need be waited for under the other.
+                let _inside = match self.control() {
+                    Some(_) => None,
+                    None => Some(self.enter(patience)?),
+                };
                 // The number is given only while it still comes next. If the active segment we know has its name, none after it
                 // has been retired; so a name that is free has never been given.
                 let name = names::segment(number);
@@ -115,7 +123,7 @@ impl Journal {
     pub(crate) fn take_spare(&mut self, frame_len: u64) -> Result<Option<Arc<Segment>>> {
         let next = match &self.control {
             Some(control) => control.spare(),
-            None => self.scan.chain().next_number,
+            None => self.spare.as_ref().map_or(0, |spare| spare.number),
         };
         if next <= self.scan.place().segment {
             return Ok(None);

@@ -26,6 +26,8 @@ pub(crate) struct Scan {
     maps: bool,
     /// A segment, and the place in it up to which every frame is whole and will never change.
     bound: (u64, u64),
+    /// The segment left behind last by a writer: to let go of a large mapping takes long, and need not be done under a lock.
+    left: Option<Arc<Segment>>,
 }
 
 /// What comes next.
@@ -70,7 +72,7 @@ impl Scan {
             },
         };
         let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
-        Ok(Scan { dir, owner, access, chain, current, durable_seq, maps: false, bound: (0, 0) })
+        Ok(Scan { dir, owner, access, chain, current, durable_seq, maps: false, bound: (0, 0), left: None })
     }
 
     /// Reads what will never change from a mapping, if no other host can take the file away under it.
@@ -92,9 +94,18 @@ impl Scan {
 
     /// A scan that has not begun: it can only jump.
     pub(crate) fn nowhere(dir: &Arc<Dir>, owner: &Arc<Owner>, access: Access) -> Scan {
-        let chain = Chain { next_number: 1, ..Chain::default() };
         let (dir, owner) = (Arc::clone(dir), Arc::clone(owner));
-        Scan { dir, owner, access, chain, current: None, durable_seq: 0, maps: false, bound: (0, 0) }
+        Scan {
+            dir,
+            owner,
+            access,
+            chain: Chain::default(),
+            current: None,
+            durable_seq: 0,
+            maps: false,
+            bound: (0, 0),
+            left: None,
+        }
     }
 
     /// Goes to a place that is known to be the tail, without reading what lies before it. `false`: there is no such segment.
@@ -103,12 +114,9 @@ impl Scan {
             let found = Segment::open(&self.dir, end.segment, &self.owner, self.access)?;
             let Some(Found::Linked(linked)) = found else { return Ok(false) };
             self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-            self.chain = Chain {
-                segments: [Joint::of(&linked)].into(),
-                next_number: end.segment + 1,
-                floor: self.chain.floor,
-                ..Chain::default()
-            };
+            self.chain =
+                Chain { segments: [Joint::of(&linked)].into(), floor: self.chain.floor, ..Chain::default() };
+            self.leave();
             self.current = Some((0, Frames::begin(linked)));
         }
         if let Some((_, frames)) = &mut self.current {
@@ -197,7 +205,6 @@ impl Scan {
             match self.successor()? {
                 Successor::Joins(linked) => {
                     self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-                    self.chain.next_number = linked.segment.number + 1;
                     self.chain.segments.push_back(Joint::of(&linked));
                 }
                 Successor::Elsewhere => return Ok(Step::Moved),
@@ -213,18 +220,21 @@ impl Scan {
     fn successor(&self) -> Result<Successor> {
         let Some((_, frames)) = &self.current else { return Ok(Successor::None) };
         let number = frames.segment().number;
-        match Segment::open(&self.dir, number + 1, &self.owner, self.access)? {
-            // Its predecessor may have grown between our last look at its frames and the rotation.
-            Some(Found::Linked(next))
-                if next.link.previous == number && next.link.previous_end >= frames.at() =>
-            {
-                Ok(Successor::Joins(next))
+        let mut next = number + 1;
+        loop {
+            match Segment::open(&self.dir, next, &self.owner, self.access)? {
+                // Its predecessor may have grown between our last look at its frames and the rotation.
+                Some(Found::Linked(linked))
+                    if linked.link.previous == number && linked.link.previous_end >= frames.at() =>
+                {
+                    return Ok(Successor::Joins(linked));
+                }
+                Some(Found::Linked(_) | Found::Damaged(_)) => return Ok(Successor::Elsewhere),
+                // A power cut may have taken its link while there was another spare already, which was begun since.
+                Some(Found::Spare(_)) => next += 1,
+                None if self.dir.exists(&names::segment(number))? => return Ok(Successor::None),
+                None => return Ok(Successor::Elsewhere),
             }
-            Some(Found::Linked(_) | Found::Damaged(_)) => Ok(Successor::Elsewhere),
-            Some(Found::Spare(_)) | None => match self.dir.exists(&names::segment(number))? {
-                true => Ok(Successor::None),
-                false => Ok(Successor::Elsewhere),
-            },
         }
     }
 
@@ -304,12 +314,26 @@ impl Scan {
     /// Goes on in a segment whose link this process has just written, at the end of the current one.
     pub(crate) fn rotated(&mut self, linked: Linked) {
         self.durable_seq = self.durable_seq.max(linked.link.durable_seq);
-        self.chain.next_number = linked.segment.number + 1;
         if let Some(behind) = self.chain.segments.back_mut() {
             behind.segment = None;
         }
         self.chain.segments.push_back(Joint::of(&linked));
+        self.leave();
         self.current = Some((self.chain.segments.len() - 1, Frames::begin(linked)));
+    }
+
+    fn leave(&mut self) {
+        self.left = self.current.take().map(|(_, frames)| Arc::clone(frames.segment()));
+    }
+
+    /// Whether there is a segment to let go of.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// The segment left behind last, to be let go of outside the lock.
+    pub(crate) fn take_left(&mut self) -> Option<Arc<Segment>> {
+        self.left.take()
     }
 
     /// Forgets segments before the one that holds `seq`: they are settled, and their files may be closed.

@@ -209,6 +209,18 @@ impl Segment {
         end <= self.reserved.load(Ordering::Relaxed) || !self.reserves.load(Ordering::Relaxed)
     }
 
+    /// Bytes known to be reserved.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Whether a tail has come so far that more space should be reserved, before an append has to wait for it.
+    #[inline]
+    pub(crate) fn wants_space(&self, end: u64, limit: u64) -> bool {
+        let reserved = self.reserved();
+        end > reserved / 2 && reserved < limit && self.reserves.load(Ordering::Relaxed)
+    }
+
     /// Reserves what the file's length promises, should it have holes.
     pub(crate) fn reserve_again(&self) -> Result<()> {
         self.file.fill_holes().map_err(|e| e.in_segment(self.number))

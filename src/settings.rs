@@ -16,6 +16,8 @@ const SMALLEST_SEGMENT_BYTES: u64 = 4 << 10;
 const LARGEST_SEGMENT_BYTES: u64 = 1 << 40;
 const DEFAULT_BODY_BYTES: u32 = 16 << 20;
 const DEFAULT_LOCK_TIMEOUT_S: f64 = 30.0;
+const DEFAULT_SYNC_INTERVAL_MS: u64 = 1000;
+const DEFAULT_COMPACT_BYTES: u64 = 1 << 20;
 
 /// What happens to segments that are folded into both snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,8 @@ pub struct Settings {
     pub(crate) lock_timeout_s: f64,
     pub(crate) max_body_bytes: u32,
     pub(crate) trust_network_locks: bool,
+    pub(crate) sync_interval_ms: u64,
+    pub(crate) compact_bytes: u64,
 }
 
 /// The JSON as a user writes it. `deny_unknown_fields` names a field that is not one.
@@ -84,15 +88,16 @@ struct Given {
     lock_timeout_s: Option<f64>,
     max_body_bytes: Option<u64>,
     trust_network_locks: Option<bool>,
-    sync_interval_ms: Option<serde::de::IgnoredAny>,
-    compact_bytes: Option<serde::de::IgnoredAny>,
+    sync_interval_ms: Option<u64>,
+    compact_bytes: Option<u64>,
     mirror: Option<serde::de::IgnoredAny>,
     shared: Option<serde::de::IgnoredAny>,
 }
 
 impl Settings {
-    /// The defaults for a fold: segments of 64 MiB, bodies of at most 16 MiB, 30 s of patience for the lock, appends written
-    /// (not durable), and folded segments removed (kept by `log`).
+    /// The defaults for a fold: segments of 64 MiB, bodies of at most 16 MiB, 30 s of patience for the lock, appends written and
+    /// synced within a second (not durable), compaction by itself from a tail of 1 MiB on, and folded segments removed (kept
+    /// by `log`).
     pub fn new(fold: Fold) -> Settings {
         Settings {
             fold,
@@ -103,6 +108,8 @@ impl Settings {
             lock_timeout_s: DEFAULT_LOCK_TIMEOUT_S,
             max_body_bytes: DEFAULT_BODY_BYTES,
             trust_network_locks: false,
+            sync_interval_ms: DEFAULT_SYNC_INTERVAL_MS,
+            compact_bytes: DEFAULT_COMPACT_BYTES,
         }
     }
 
@@ -138,12 +145,7 @@ impl Settings {
                 .advise("use that version of tallyfold"));
         }
         let given: Given = serde_json::from_str(json).map_err(cannot)?;
-        for (name, given) in [
-            ("sync_interval_ms", given.sync_interval_ms.is_some()),
-            ("compact_bytes", given.compact_bytes.is_some()),
-            ("mirror", given.mirror.is_some()),
-            ("shared", given.shared.is_some()),
-        ] {
+        for (name, given) in [("mirror", given.mirror.is_some()), ("shared", given.shared.is_some())] {
             if given {
                 return Err(not_yet(&format!("the setting `{name}`")));
             }
@@ -166,6 +168,8 @@ impl Settings {
         settings.durable = given.durable.unwrap_or(settings.durable);
         settings.lock_timeout_s = given.lock_timeout_s.unwrap_or(settings.lock_timeout_s);
         settings.trust_network_locks = given.trust_network_locks.unwrap_or(false);
+        settings.sync_interval_ms = given.sync_interval_ms.unwrap_or(settings.sync_interval_ms);
+        settings.compact_bytes = given.compact_bytes.unwrap_or(settings.compact_bytes);
         if let Some(bytes) = given.max_body_bytes {
             settings.max_body_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         }
@@ -215,9 +219,33 @@ impl Settings {
         self
     }
 
+    /// How long after an append that is not durable its writer syncs it, at most; zero: it does not by itself. Whole
+    /// milliseconds.
+    pub fn sync_interval(mut self, interval: Duration) -> Settings {
+        self.sync_interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// The smallest tail, in bytes of frames, at which a process that appends folds it into the snapshot by itself; a larger
+    /// snapshot lets the tail grow as large. 0: never. A `log` has nothing to fold.
+    pub fn compact_bytes(mut self, bytes: u64) -> Settings {
+        self.compact_bytes = bytes;
+        self
+    }
+
     /// The fold.
     pub fn fold(&self) -> Fold {
         self.fold
+    }
+
+    /// How long what is written may stay unsynced; `None`: as long as nobody asks.
+    pub(crate) fn unsynced_at_most(&self) -> Option<Duration> {
+        (self.sync_interval_ms > 0).then(|| Duration::from_millis(self.sync_interval_ms))
+    }
+
+    /// Whether a tail can ever be so long that it is folded without being asked for.
+    pub(crate) fn compacts_by_itself(&self) -> bool {
+        self.compact_bytes > 0 && self.fold != Fold::Log
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -286,6 +314,8 @@ mod tests {
                 .durable(true)
                 .retain(Retain::All)
                 .max_body_bytes(99)
+                .sync_interval(Duration::from_millis(20))
+                .compact_bytes(0)
                 .trust_network_locks(true),
         ] {
             assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);

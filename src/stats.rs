@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::attach::Published;
 use crate::chain::Floor;
 use crate::cursor::Trail;
 use crate::error::Result;
@@ -45,11 +46,17 @@ pub struct Stats {
     pub file_system: String,
     /// How writers exclude each other.
     pub lock: &'static str,
+    /// What the last sync or compaction that this handle's process did by itself has failed with, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_failure: Option<String>,
 }
 
 /// The last seq, reading as little as possible.
-pub(crate) fn last_seq(home: &Arc<Home>) -> Result<Seq> {
-    let mut trail = Trail::begin(home, home.floor()?, home.watermark()?)?;
+pub(crate) fn last_seq(home: &Arc<Home>, published: &Published) -> Result<Seq> {
+    if let Some(end) = published.end() {
+        return Ok(end.next_seq - 1);
+    }
+    let mut trail = Trail::begin(home, home.floor()?, home.watermark()?, Published::default())?;
     while trail.next()?.is_some() {}
     Ok(trail.next_seq() - 1)
 }
@@ -64,7 +71,7 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         None => home.floor()?,
     };
     let watermark = snapshot.as_ref().map_or(0, |s| s.head.seq);
-    let mut trail = Trail::begin(home, floor, watermark)?;
+    let mut trail = Trail::begin(home, floor, watermark, Published::default())?;
     let mut tail_bytes = 0;
     while let Some(header) = trail.next()? {
         tail_bytes += header.frame_len();
@@ -100,5 +107,6 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         poisoned: home.dir.exists(&names::poison(scan.place().segment))?,
         file_system: home.file_system.clone(),
         lock: home.settings.lock.name(),
+        background_failure: None,
     })
 }

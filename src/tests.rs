@@ -296,6 +296,29 @@ fn a_forked_child_goes_on_with_the_handle_and_never_unlocks_its_parent() {
 
 #[cfg(unix)]
 #[test]
+fn a_forked_child_has_a_background_of_its_own() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log().sync_interval(Duration::from_millis(1))).unwrap();
+    let synced = |cohort: &Cohort, seq| {
+        let attachment = cohort.writer().attachment(Duration::from_secs(5)).unwrap();
+        let begun = std::time::Instant::now();
+        while attachment.journal().unwrap().durable_seq() < seq && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        attachment.journal().unwrap().durable_seq() >= seq
+    };
+    assert!(synced(&cohort, cohort.append("k", &0).unwrap()));
+    for _ in 0..20 {
+        // Forked while the parent's thread is there, at whatever it is at.
+        let seq = cohort.append("k", &1).unwrap();
+        let child = sys::in_forked_child(|| synced(&cohort, cohort.append("k", &2).unwrap()));
+        assert_eq!(child, Some(0), "the child's record is synced");
+        assert!(synced(&cohort, seq), "and the parent's");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
     for (dir, store, class) in stores() {
         store.create("c", Settings::log().lock(class)).unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attach::Published;
 use crate::chain::{Chain, Floor};
 use crate::cursor::{self, Trail};
 use crate::error::{Error, Result};
@@ -169,7 +170,7 @@ impl Check<'_> {
             Some(_) => watermark,
             None => 0,
         };
-        let mut trail = Trail::begin(self.home, Floor::Seq(floor), watermark)?;
+        let mut trail = Trail::begin(self.home, Floor::Seq(floor), watermark, Published::default())?;
         loop {
             match trail.next() {
                 Ok(Some(header)) => {
@@ -210,7 +211,7 @@ impl Check<'_> {
         if self.home.settings.fold == Fold::Log || self.report.is_damaged() {
             return Ok(());
         }
-        let mut reader = Reader::over(self.home, previous, None)?;
+        let mut reader = Reader::over(self.home, previous, None, Published::default())?;
         match reader.run(snapshot.head.seq) {
             Ok(()) if reader.seq() == snapshot.head.seq => {}
             // Without a previous snapshot the first segments may be gone by the user's own hand; verify says what it can.

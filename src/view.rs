@@ -8,6 +8,7 @@ use std::iter::Peekable;
 use std::ops::{Bound, Deref};
 use std::sync::{Arc, OnceLock};
 
+use crate::attach::Published;
 use crate::chain::Floor;
 use crate::cursor::{self, Trail};
 use crate::error::{Error, Result};
@@ -255,9 +256,9 @@ const TAIL_KEYS: usize = 4096;
 
 impl Reader {
     /// A reader at the tail, as far as the journal is whole, and what is wrong behind that.
-    pub(crate) fn open(home: &Arc<Home>) -> Result<(Reader, Option<Error>)> {
+    pub(crate) fn open(home: &Arc<Home>, published: &Published) -> Result<(Reader, Option<Error>)> {
         loop {
-            let mut reader = Reader::begin(home)?;
+            let mut reader = Reader::begin(home, published.clone())?;
             match reader.run(Seq::MAX) {
                 Ok(()) => return Ok((reader, None)),
                 // Compaction overtook us. The next snapshot covers what is gone.
@@ -268,21 +269,21 @@ impl Reader {
         }
     }
 
-    fn begin(home: &Arc<Home>) -> Result<Reader> {
+    fn begin(home: &Arc<Home>, published: Published) -> Result<Reader> {
         if home.settings.fold == Fold::Log {
-            return Reader::on(home, None, None, Floor::Durable);
+            return Reader::on(home, None, None, Floor::Durable, published);
         }
         match home.snapshot(names::SNAPSHOT) {
-            Ok(Some(snapshot)) => Reader::over(home, Some(snapshot), None),
+            Ok(Some(snapshot)) => Reader::over(home, Some(snapshot), None, published),
             Err(damage) if damage.is_corruption() => {
-                Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, Some(damage))
+                Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, Some(damage), published)
             }
             Err(e) => Err(e),
             Ok(None) => match home.snapshot(names::SNAPSHOT_PREV)? {
-                None => Reader::over(home, None, None),
+                None => Reader::over(home, None, None, published),
                 Some(previous) => {
                     let missing = Error::corruption("snapshot.json is missing").at(home.dir.path());
-                    Reader::over(home, Some(previous), Some(missing))
+                    Reader::over(home, Some(previous), Some(missing), published)
                 }
             },
         }
@@ -290,29 +291,41 @@ impl Reader {
 
     /// A reader that stops at `until`, if the journal is whole so far.
     pub(crate) fn open_at(home: &Arc<Home>, until: Seq) -> Result<Reader> {
-        let mut reader = Reader::begin(home)?;
+        let mut reader = Reader::begin(home, Published::default())?;
         reader.run(until)?;
         Ok(reader)
     }
 
     /// The same on the previous snapshot, whatever the newest one is like.
     pub(crate) fn over_previous(home: &Arc<Home>, until: Seq) -> Result<Reader> {
-        let mut reader = Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, None)?;
+        let mut reader =
+            Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, None, Published::default())?;
         reader.run(until)?;
         Ok(reader)
     }
 
-    pub(crate) fn over(home: &Arc<Home>, base: Option<Snapshot>, damage: Option<Error>) -> Result<Reader> {
+    pub(crate) fn over(
+        home: &Arc<Home>,
+        base: Option<Snapshot>,
+        damage: Option<Error>,
+        published: Published,
+    ) -> Result<Reader> {
         let floor = base.as_ref().map_or(0, |snapshot| snapshot.head.seq);
-        Reader::on(home, base, damage, Floor::Seq(floor))
+        Reader::on(home, base, damage, Floor::Seq(floor), published)
     }
 
-    fn on(home: &Arc<Home>, base: Option<Snapshot>, damage: Option<Error>, floor: Floor) -> Result<Reader> {
+    fn on(
+        home: &Arc<Home>,
+        base: Option<Snapshot>,
+        damage: Option<Error>,
+        floor: Floor,
+        published: Published,
+    ) -> Result<Reader> {
         let watermark = match floor {
             Floor::Seq(seq) => seq,
             Floor::Durable => 0,
         };
-        let trail = Trail::begin(home, floor, watermark)?;
+        let trail = Trail::begin(home, floor, watermark, published)?;
         let seq = trail.scan().chain().floor;
         let view = View {
             home: Arc::clone(home),
@@ -347,7 +360,7 @@ impl Reader {
     }
 
     fn begin_anew(&mut self) -> Result<()> {
-        let (reader, damage) = Reader::open(&self.view.home)?;
+        let (reader, damage) = Reader::open(&self.view.home, self.trail.published())?;
         if let Some(e) = damage {
             return Err(e);
         }

@@ -210,10 +210,13 @@ fn this_version_writes_the_specified_bytes(lock: LockClass) {
     expected[36..40].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(bytes[1024..1024 + expected.len()], expected);
     assert!(bytes[1024 + expected.len()..].iter().all(|b| *b == 0));
-    assert_eq!(
-        fs::read_to_string(cohort.path().join("cohort.json")).unwrap(),
-        COHORT_JSON.replace("\"file\"", &format!("{:?}", lock.name()))
+    let settings = COHORT_JSON.replace("\"file\"", &format!("{:?}", lock.name())).replace(
+        "}
+",
+        ",\"sync_interval_ms\":1000,\"compact_bytes\":1048576}
+",
     );
+    assert_eq!(fs::read_to_string(cohort.path().join("cohort.json")).unwrap(), settings);
 }
 
 #[test]

@@ -5,13 +5,15 @@ mod fixture;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use fixture::{FRAMES_BEGIN, Fixture, flip, frames, names, overwrite, segment, segments, state};
 use tallyfold::{Cohort, LockClass, Retain, Settings};
 
 /// Records 1 to `n` of equal length, not durable, by a writer that died with them.
 fn abandoned(fixture: &Fixture, settings: Settings, n: u64) -> Cohort {
-    let cohort = fixture.create("c", settings);
+    // No compaction by itself, for the handle's process goes on living.
+    let cohort = fixture.create("c", settings.compact_bytes(0));
     for i in 1..=n {
         assert_eq!(cohort.append("k", &(1000 + i)).unwrap(), i);
     }
@@ -124,6 +126,30 @@ fn a_link_that_never_reached_the_disk_leaves_the_journal_before_it() {
     assert_eq!(cohort.append("k", &1).unwrap(), first_lost);
     assert_eq!(values(&fixture.reopen("c")).len() as u64, first_lost);
     assert!(segments(&cohort).contains(&before));
+}
+
+#[test]
+fn a_link_is_lost_though_a_spare_behind_its_segment_was_ready() {
+    let fixture = Fixture::new();
+    let cohort = fixture.create("c", Settings::log().segment_bytes(1 << 20).sync_interval(Duration::ZERO));
+    let value = "v".repeat(60_000);
+    let mut seq = 0;
+    // Into the second half of the second segment: then a third one is made ready in the background, or soon begun.
+    while seq < 28 || segments(&cohort).len() < 3 {
+        seq = cohort.append("k", &value).unwrap();
+    }
+    let cohort = fixture.die(cohort);
+    let first_lost = frames(&segment(&cohort, 2)).0[0].2;
+    overwrite(&segment(&cohort, 2), 512, &[0; 512]);
+    let reader = || cohort.reader().unwrap();
+    let (mut kept, mut other) = (reader(), fixture.reopen("c").reader().unwrap());
+    assert_eq!(kept.seq(), first_lost - 1);
+    let (next, writer) = (first_lost, fixture.reopen("c"));
+    for seq in next..next + 40 {
+        assert_eq!(writer.append("k", &value).unwrap(), seq);
+        assert_eq!((kept.refresh().unwrap(), other.refresh().unwrap()), (seq, seq));
+    }
+    assert_eq!(reader().seq(), next + 39);
 }
 
 #[test]

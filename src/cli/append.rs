@@ -91,6 +91,10 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
         say(appended);
         return Err(failure);
     }
+    // What was appended is there, whatever becomes of this.
+    if let Err(e) = cohort.compact_if_due() {
+        say(format!("the tail could not be folded: {e}"));
+    }
     if appended.appended == 0 {
         say("the input was empty: nothing was appended");
         return Ok(());

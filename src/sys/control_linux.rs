@@ -76,6 +76,8 @@ struct Durability {
     unsynced_from: AtomicU64,
     /// The highest durable seq that a frame or link says. Written by the owner of the append lock.
     said_seq: AtomicU64,
+    /// When the last sync that went well began, in milliseconds of CLOCK_MONOTONIC; 0: none has. A hint.
+    synced_at: AtomicU64,
 }
 
 /// What was made ready outside the append lock.
@@ -173,7 +175,9 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     for word in [&sync.syncing, &sync.poisoned, &sync.rounds, &sync.sleepers] {
         word.store(0, Ordering::Relaxed);
     }
-    for number in [&sync.durable_seq, &sync.unsynced_from, &sync.said_seq, &layout.ready.0.spare] {
+    for number in
+        [&sync.durable_seq, &sync.unsynced_from, &sync.said_seq, &sync.synced_at, &layout.ready.0.spare]
+    {
         number.store(0, Ordering::Relaxed);
     }
     identity.version.store(VERSION, Ordering::Relaxed);
@@ -258,6 +262,14 @@ impl Control {
 
     pub(crate) fn ends(&self) -> &Ends {
         &self.append().ends
+    }
+
+    /// The published end, for readers of this process. `None`: nothing is known, or this is a child of the process that
+    /// attached, which nothing keeps from becoming another file's memory.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.file.file()?;
+        Some(self.ends().read()).filter(|end| end.segment != 0)
     }
 
     /// The append lock, waiting for it as long as there is patience left.
@@ -349,6 +361,25 @@ impl Control {
     /// Says that the result is recorded. For the owner of the sync lock, before it gives the lock back.
     pub(crate) fn end_sync(&self) {
         self.durability().syncing.store(0, Ordering::Release);
+    }
+
+    /// How long ago the last sync that went well began.
+    pub(crate) fn since_last_sync(&self) -> Duration {
+        match self.durability().synced_at.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            // Another process may have another clock, in a namespace of its own: then it says nothing.
+            at => self.now().checked_sub(Duration::from_millis(at)).unwrap_or(Duration::MAX),
+        }
+    }
+
+    pub(crate) fn set_synced_at(&self, now: Duration) {
+        self.durability().synced_at.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The time, by a clock that all processes share.
+    pub(crate) fn now(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
     }
 
     /// Wakes who waits for a sync. After the sync lock was given back, so that one of them can have it.

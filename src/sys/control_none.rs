@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ends::Ends;
+use super::ends::{End, Ends};
 use super::{Dir, LockFile, Patience};
 use crate::error::{Error, Kind, Result};
 
@@ -23,6 +23,10 @@ impl Control {
     }
 
     pub(crate) fn ends(&self) -> &Ends {
+        match *self {}
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
         match *self {}
     }
 
@@ -67,6 +71,18 @@ impl Control {
     }
 
     pub(crate) fn end_sync(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn since_last_sync(&self) -> Duration {
+        match *self {}
+    }
+
+    pub(crate) fn set_synced_at(&self, _now: Duration) {
+        match *self {}
+    }
+
+    pub(crate) fn now(&self) -> Duration {
         match *self {}
     }
 

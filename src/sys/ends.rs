@@ -9,8 +9,7 @@
 //! stores to a slot; with the reader's acquire fence before its second load: a reader that has met a store of publishing
 //! n + 2 in slot n sees n + 1 or more, and looks again.
 
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use super::atomic::{AtomicU64, Ordering, fence, spin_loop};
 
 /// The place behind the last whole frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +23,7 @@ pub(crate) struct End {
 }
 
 /// See the module.
+#[derive(Default)]
 #[repr(C)]
 pub(crate) struct Ends {
     begun: AtomicU64,
@@ -31,6 +31,7 @@ pub(crate) struct Ends {
     slots: [Slot; 2],
 }
 
+#[derive(Default)]
 #[repr(C)]
 struct Slot {
     segment: AtomicU64,
@@ -40,16 +41,6 @@ struct Slot {
 }
 
 impl Slot {
-    #[cfg(test)]
-    fn blank() -> Slot {
-        Slot {
-            segment: AtomicU64::new(0),
-            offset: AtomicU64::new(0),
-            next_seq: AtomicU64::new(0),
-            last_crc: AtomicU64::new(0),
-        }
-    }
-
     #[inline]
     fn load(&self) -> End {
         End {
@@ -70,11 +61,6 @@ impl Slot {
 }
 
 impl Ends {
-    #[cfg(test)]
-    pub(super) fn blank() -> Ends {
-        Ends { begun: AtomicU64::new(0), published: AtomicU64::new(0), slots: [Slot::blank(), Slot::blank()] }
-    }
-
     /// The last published end. For anybody, at any time.
     #[inline]
     pub(crate) fn read(&self) -> End {
@@ -131,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_whole_ends_only_and_never_an_older_one() {
-        let ends = Ends::blank();
+        let ends = Ends::default();
         ends.publish(&end(1));
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -154,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_was_begun_and_not_published_leaves_the_last_end_and_a_mark() {
-        let ends = Ends::blank();
+        let ends = Ends::default();
         ends.publish(&end(1));
         assert!(ends.is_settled());
         ends.begin();

@@ -7,9 +7,13 @@
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "advice_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "advice_none.rs")]
 mod advice;
+mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
+#[cfg_attr(unix, path = "clock_unix.rs")]
+#[cfg_attr(not(unix), path = "clock_std.rs")]
+mod clock;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
 mod control;
@@ -42,6 +46,9 @@ mod signal;
 #[cfg_attr(test, path = "step_testing.rs")]
 #[cfg_attr(not(test), path = "step_none.rs")]
 mod step;
+#[cfg_attr(unix, path = "thread_unix.rs")]
+#[cfg_attr(not(unix), path = "thread_none.rs")]
+mod thread;
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod word;
 
@@ -49,6 +56,7 @@ mod word;
 mod testing;
 
 pub(crate) use boot::boot_id;
+pub(crate) use clock::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
@@ -69,10 +77,10 @@ pub(crate) use step::reached;
 pub(crate) use testing::{Forked, stop_self};
 #[cfg(all(test, unix))]
 pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
+pub(crate) use thread::{at_exit, spawn_quietly};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a file system is to us: whether `flock` on it excludes every process that can reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,14 +114,6 @@ pub(crate) enum Names {
     One,
     /// The two snapshots and their temporary file may share an inode while one replaces the other.
     Several,
-}
-
-/// Microseconds since 1970 by the wall clock: information for people, never an order.
-pub(crate) fn wall_clock_us() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
-    }
 }
 
 /// 64 unpredictable bits for salts, ids and temporary names. std seeds `RandomState` from the system once per thread, and a

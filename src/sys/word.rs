@@ -15,14 +15,11 @@
 //! **Fairness.** A newcomer may overtake a sleeper that has just been woken. The lock is held for about 100 ns and a woken one
 //! looks for [`SPINS`] turns before it sleeps again, so it is not overtaken for long.
 
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::atomic::{AtomicU32, Ordering, SPINS, spin_loop};
 use super::{Patience, futex};
 
-/// How many times a waiter looks before it goes to sleep: some microseconds, many times a holder's turn.
-const SPINS: u32 = 100;
 /// How long a waiter sleeps before it asks whether the owner lives. Also bounds what a lost wake-up costs: one who was woken
 /// and is killed before it takes the lock wakes nobody.
 const TEST_AFTER: Duration = Duration::from_millis(10);
@@ -58,16 +55,12 @@ impl Owner {
     }
 }
 
-/// See the module.
+/// See the module. The default is free.
+#[derive(Default)]
 #[repr(transparent)]
 pub(crate) struct Word(AtomicU32);
 
 impl Word {
-    #[cfg(test)]
-    pub(super) fn free() -> Word {
-        Word(AtomicU32::new(0))
-    }
-
     /// Frees it, whoever had it. For one who is alone.
     pub(super) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
@@ -115,12 +108,13 @@ impl Word {
                 continue;
             }
             seen = Some(owner);
+            // Who gives up sets it too: it may have been woken, and then overtaken by a newcomer that knows of no other sleepers.
+            if word & ASLEEP == 0 && !self.swap(word, word | ASLEEP) {
+                continue;
+            }
             let left = patience.left();
             if left.is_zero() {
                 return Err(owner);
-            }
-            if word & ASLEEP == 0 && !self.swap(word, word | ASLEEP) {
-                continue;
             }
             futex::wait(&self.0, word | ASLEEP, left.min(TEST_AFTER));
             asleep = ASLEEP;
@@ -154,7 +148,7 @@ mod tests {
     #[test]
     fn threads_with_slots_of_their_own_exclude_each_other() {
         const TURNS: u64 = 20_000;
-        let (word, count) = (Word::free(), AtomicU64::new(0));
+        let (word, count) = (Word::default(), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for slot in 0..4 {
                 let (word, count) = (&word, &count);
@@ -175,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_dead_owner_loses_the_lock_to_one_of_those_who_wait_and_a_living_one_keeps_it() {
-        let word = Word::free();
+        let word = Word::default();
         let (dead, living) = (Owner::new(0, 7), Owner::new(1, 1));
         assert!(word.try_lock(dead));
         let short = Patience::of(Duration::from_millis(30));
