@@ -76,7 +76,7 @@ pub(crate) fn run(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Compaction> {
     let home = &attachment.home;
-    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     fold_all(attachment, timeout, between)
 }
@@ -96,7 +96,7 @@ pub(crate) fn run_if_due(
     if let Some(answer) = why_not(attachment, timeout)? {
         return Ok(answer);
     }
-    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     match why_not(attachment, timeout)? {
         Some(answer) => Ok(answer),

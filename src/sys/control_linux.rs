@@ -241,13 +241,13 @@ impl Control {
         let path = file.path().to_path_buf();
         // Through a description of its own: a mapping keeps the one it was made from, and its locks, until it is gone, and a
         // forked child has that mapping for as long as it lives.
-        let own = match dir.open_write(names::CONTROL) {
+        let own = match LockFile::open(dir, names::CONTROL) {
             Ok(own) if own.identity()? == file.identity()? => own,
             Ok(_) => return Ok(Err(lock)),
             Err(e) if e.is_not_found() => return Ok(Err(lock)),
             Err(e) => return Err(e),
         };
-        let file = Kept::new(own.into_inner());
+        let file = own.into_kept();
         let me = claim(&file, &mapped.layout().slots.0, &path)?;
         Ok(Ok(Control { mapped, file, attached: lock, me, path }))
     }

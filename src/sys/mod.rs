@@ -70,11 +70,13 @@ pub(crate) use mount::file_system;
 pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
 pub(crate) use step::at_step;
 pub(crate) use step::reached;
+#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
+pub(crate) use testing::{Forked, stop_self};
 #[cfg(all(test, unix))]
-pub(crate) use testing::{Forked, Pipe, fork_and_linger, in_forked_child, kill_self, stop_self};
+pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
 pub(crate) use thread::{at_exit, spawn_quietly};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
