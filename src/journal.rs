@@ -110,7 +110,7 @@ impl Attachment {
                     return Ok(Turn::Grow { segment: Arc::clone(segment), end });
                 }
                 let seq = journal.write(body, time_us, through)?;
-                pages = journal.wants_pages();
+                pages = (through == Through::Memory).then(|| journal.wants_pages()).flatten();
                 wanted = journal.wants(through);
                 Ok(Turn::Done(seq))
             })
