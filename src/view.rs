@@ -249,8 +249,8 @@ pub struct Reader {
     since: u64,
 }
 
-/// Beyond this many keys in the tail, a reader looks for a newer snapshot to stand on.
-const TAIL_KEYS: usize = 4096;
+/// Beyond this many bytes in the tail, a reader looks for a newer snapshot to stand on.
+const TAIL_BYTES: usize = 16 << 20;
 
 impl Reader {
     /// A reader at the tail, as far as the journal is whole, and what is wrong behind that.
@@ -347,7 +347,7 @@ impl Reader {
             other => other?,
         }
         let active = self.trail.scan().place().segment;
-        if self.view.tail.len() > TAIL_KEYS && active != self.since {
+        if self.view.tail.bytes() > TAIL_BYTES && active != self.since {
             let watermark = self.view.base.as_ref().map_or(0, |base| base.head.seq);
             if self.view.home.watermark()? > watermark {
                 self.begin_anew()?;
@@ -392,8 +392,10 @@ impl Reader {
                     continue;
                 }
                 // A key that the tail has already costs no allocation of its own.
-                if let Some(entry) = self.view.tail.get_mut(record.key) {
-                    fold.apply_to(entry, &record)?;
+                if let Some(applied) =
+                    self.view.tail.change(record.key, |entry| fold.apply_to(entry, &record))
+                {
+                    applied?;
                     continue;
                 }
                 let old = match fold.needs_old() {
