@@ -137,7 +137,7 @@ impl Attachment {
                 (Gate::Memory(Arc::clone(&control)), Some(control))
             }
             _ => {
-                let lock = LockFile::new(home.dir.open_write(names::LOCK)?);
+                let lock = LockFile::open(&home.dir, names::LOCK)?;
                 (Gate::File { lock, threads: Mutex::new(()) }, None)
             }
         };
@@ -191,7 +191,7 @@ impl Attachment {
 
 /// Attaches to a cohort's shared memory.
 fn share(home: &Home, patience: &Patience) -> Result<Control> {
-    let mut lock = LockFile::new(home.dir.open_write(names::LOCK)?);
+    let mut lock = LockFile::open(&home.dir, names::LOCK)?;
     loop {
         if let Some(alone) = lock.try_exclusive()? {
             sys::prepare_control(&home.dir, &lock, || doubt_last_sync(home))?;

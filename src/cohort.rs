@@ -57,15 +57,13 @@ pub enum Expect<'a> {
 #[derive(Clone)]
 pub struct Cohort {
     inner: Arc<Inner>,
-    timeout: Option<Duration>,
+    timeout: Duration,
 }
 
 impl Cohort {
     pub(crate) fn new(home: Arc<Home>) -> Cohort {
-        Cohort {
-            inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }),
-            timeout: None,
-        }
+        let timeout = home.timeout();
+        Cohort { inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }), timeout }
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {
@@ -77,7 +75,7 @@ impl Cohort {
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| self.home().timeout())
+        self.timeout
     }
 
     /// Its name.
@@ -97,7 +95,7 @@ impl Cohort {
 
     /// The same cohort with another patience for the lock than `lock_timeout_s` in its settings.
     pub fn with_timeout(mut self, timeout: Duration) -> Cohort {
-        self.timeout = Some(timeout);
+        self.timeout = timeout;
         self
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn run(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Compaction> {
     let home = &attachment.home;
-    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     fold_all(attachment, timeout, between)
 }
@@ -96,7 +96,7 @@ pub(crate) fn run_if_due(
     if let Some(answer) = why_not(attachment, timeout)? {
         return Ok(answer);
     }
-    let lock = LockFile::new(home.dir.open_write(names::COMPACT_LOCK)?);
+    let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     match why_not(attachment, timeout)? {
         Some(answer) => Ok(answer),
@@ -253,19 +253,19 @@ fn merge(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let mut writer = snapshot::Writer::begin(home.dir.create(temporary)?, head)?;
-    let mut tail = view.tail().iter().peekable();
+    let mut tail = view.tail().sorted("", false).peekable();
     if let Some(base) = view.base() {
         for (i, line) in base.lines("").giving_back().enumerate() {
             let line = line?;
             if i % LINES_BETWEEN == 0 {
                 between()?;
             }
-            while let Some((key, entry)) = tail.next_if(|(key, _)| ***key < *line.key) {
+            while let Some((key, entry)) = tail.next_if(|(key, _)| **key < *line.key) {
                 if let Some(entry) = entry {
                     writer.entry(key, entry.as_entry_ref())?;
                 }
             }
-            match tail.next_if(|(key, _)| ***key == *line.key) {
+            match tail.next_if(|(key, _)| **key == *line.key) {
                 None => writer.copy(&line)?,
                 Some((key, Some(entry))) => writer.entry(key, entry.as_entry_ref())?,
                 Some((_, None)) => {}

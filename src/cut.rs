@@ -94,7 +94,7 @@ impl Journal {
         }
         control.end_sync();
         drop(syncing);
-        control.wake_sleepers();
+        control.end_round(true);
         cut.map(|()| Turn::Again)
     }
 

@@ -6,9 +6,11 @@
 //!
 //! # One sync for all processes that wait (class `memory`)
 //! 1. A waiter whose seq is durable by now returns.
-//! 2. Else it tries to become the leader. Who does not sleeps until the running sync has ended, and begins again.
+//! 2. Else it tries to become the leader. Who does not sleeps until the running sync has ended if that covers its seq, else
+//!    until the next one has, or it is woken to lead that; and begins again.
 //! 3. The leader says that it syncs, reads the published end, and syncs every segment from the last durable one on.
-//! 4. It publishes what is durable now. **Commit point.** It says that it has synced, steps down, and wakes all.
+//! 4. It publishes what is durable now. **Commit point.** It says that it has synced, steps down, and wakes all who waited for
+//!    this sync, and one who waits for the next.
 //!
 //! So a waiter waits for two syncs at most: the one that ran when it came, and the next. A leader that dies is replaced; the
 //! result of its sync is missing, and counts as a failure.
@@ -43,11 +45,16 @@ impl Attachment {
 
     fn sync_together(&self, control: &Control, seq: Seq, patience: &Patience) -> Result<()> {
         let mut test = false;
+        let mut slept_for = None;
         loop {
             // Before the last look at what is durable: so a sync that ends between the two is not slept through.
             let round = control.round();
             let poisoned = control.is_poisoned();
             if control.durable_seq() >= seq {
+                if slept_for == Some(round) {
+                    // Woken to lead it, with no need of it any more: let another one.
+                    control.wake_leader();
+                }
                 return Ok(());
             }
             if poisoned {
@@ -62,8 +69,9 @@ impl Attachment {
                     false => self.lead(control, patience),
                 };
                 drop(leading);
-                control.wake_sleepers();
+                control.end_round(control.is_poisoned());
                 led.map_err(|e| durability_unknown(seq, e))?;
+                slept_for = None;
                 continue;
             }
             let left = patience.left();
@@ -73,7 +81,9 @@ impl Attachment {
                         .at(self.home.dir.path());
                 return Err(durability_unknown(seq, late));
             }
-            test = !control.sleep_in_round(round, left.min(TEST_AFTER));
+            let until = if control.syncing_to() >= seq { round } else { round.wrapping_add(1) };
+            test = !control.sleep_in_round(round, until, left.min(TEST_AFTER));
+            slept_for = Some(until);
         }
     }
 
@@ -87,6 +97,7 @@ impl Attachment {
         } else {
             let begun = control.now();
             let end = control.ends().read();
+            control.set_syncing_to(end.next_seq.saturating_sub(1));
             self.first_sync(control.durable_seq())
                 .and_then(|()| {
                     (control.unsynced_from().max(1)..=end.segment)
@@ -183,7 +194,7 @@ impl Attachment {
                 let leading = control.lock_sync(&patience)?;
                 let led = self.lead(control, &patience);
                 drop(leading);
-                control.wake_sleepers();
+                control.end_round(control.is_poisoned());
                 led
             }
             None => {

@@ -3,7 +3,7 @@
 //!
 //! | asked for | when | what |
 //! |---|---|---|
-//! | [`ROOM`] | the active segment is half full | space in it, or the next one, before an append has to wait for it |
+//! | [`ROOM`] | the active segment is half full, or fills fast | space and pages in it, or the next one, before an append has to wait |
 //! | [`WRITTEN`] | something was written that is not synced | a sync, at most `sync_interval_ms` later |
 //! | [`GROWN`] | the tail has grown | compaction, if it is due (`compact.rs`) |
 //!
@@ -23,7 +23,7 @@ use crate::compact::{self, Compaction};
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, Patience, PerProcess};
 
-/// The active segment needs space, or a successor; or the one before is to be let go of.
+/// The active segment needs space, pages or a successor; or the one before is to be let go of.
 pub(crate) const ROOM: u32 = 1;
 /// Something was written that is not synced.
 pub(crate) const WRITTEN: u32 = 2;
@@ -192,7 +192,7 @@ impl Attachment {
         self.sync(wrote, self.home.timeout())
     }
 
-    /// Space in the active segment, and the next one once this is half full. The one before is let go of.
+    /// Space and pages in the active segment, and the next one once this is half full. The one before is let go of.
     fn make_room(&self) -> Result<()> {
         let patience = Patience::of(self.home.timeout());
         let (segment, end, wants_spare, _left) = {
@@ -203,6 +203,9 @@ impl Attachment {
         };
         if segment.wants_space(end, self.home.settings.segment_bytes) {
             segment.grow(segment.reserved() + 1, self.home.settings.segment_bytes)?;
+        }
+        if segment.wants_pages_ahead(end) {
+            segment.populate_ahead(end);
         }
         if wants_spare {
             self.make_spare(0, &patience)?;

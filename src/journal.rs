@@ -110,7 +110,7 @@ impl Attachment {
                     return Ok(Turn::Grow { segment: Arc::clone(segment), end });
                 }
                 let seq = journal.write(body, time_us, through)?;
-                pages = journal.wants_pages();
+                pages = (through == Through::Memory).then(|| journal.wants_pages()).flatten();
                 wanted = journal.wants(through);
                 Ok(Turn::Done(seq))
             })
@@ -344,11 +344,11 @@ impl Journal {
         if through == Through::Memory && settings.sync_interval_ms > 0 && self.home.reach != Reach::Network {
             wanted |= housekeeping::WRITTEN;
         }
-        let wants_space = self
-            .scan
-            .linked()
-            .is_some_and(|active| active.segment.wants_space(offset, settings.segment_bytes));
-        if wants_space || self.scan.has_left() || self.wants_spare() {
+        let room = self.scan.linked().is_some_and(|active| {
+            active.segment.wants_space(offset, settings.segment_bytes)
+                || through == Through::Memory && active.segment.wants_pages_ahead(offset)
+        });
+        if room || self.scan.has_left() || self.wants_spare() {
             wanted |= housekeeping::ROOM;
         }
         if settings.compacts_by_itself() {

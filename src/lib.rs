@@ -71,6 +71,7 @@ mod snapshot;
 mod stats;
 mod store;
 mod sys;
+mod tail;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -12,8 +12,11 @@ use crate::sys::{self, Dir, File, Names, ShortWrite, Window};
 
 /// The most of a segment that is mapped for writing: address space is not endless. Behind it frames are written.
 const LARGEST_WINDOW: u64 = 1 << 30;
-/// How far ahead of the tail pages are made present, at most.
-const PAGES_AHEAD: u64 = 256 << 10;
+/// How many bytes of pages an append makes present at once: the fewest, for who appends little must not dirty much, and the most.
+const FEWEST_PAGES: u64 = 64 << 10;
+const MOST_PAGES: u64 = 256 << 10;
+/// How far ahead of the tail they are made present in the background.
+const PAGES_AHEAD: u64 = 8 << 20;
 
 /// Whose segments these are. A segment of another store or cohort is damage, whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,11 +94,6 @@ pub(crate) struct Damaged {
 /// file grows, and does so after its new length can be seen: over what another process, which has seen it, has stored there.
 fn whole_pages(len: u64) -> u64 {
     len.next_multiple_of(sys::page_size())
-}
-
-/// How many bytes behind the tail should be present: few in a small segment, for who appends little must not dirty much.
-fn ahead(end: u64) -> u64 {
-    end.clamp(PAGES_AHEAD / 8, PAGES_AHEAD)
 }
 
 impl Damaged {
@@ -242,18 +240,45 @@ impl Segment {
     }
 
     /// Whether appends come near pages that this process has not touched yet.
+    #[inline]
     pub(crate) fn wants_pages(&self, end: u64) -> bool {
-        self.window(end).is_some_and(|window| {
-            let reserved = self.reserved.load(Ordering::Relaxed).min(window.len());
-            end + ahead(end) / 2 > window.populated() && window.populated() < reserved
-        })
+        self.lacks_pages(end, FEWEST_PAGES / 4).is_some()
     }
 
-    /// Makes pages behind `end` present: more of them in a segment that fills fast.
+    /// Makes the next pages present: twice as many as the last time, in a process that writes alone. Among many most pages are
+    /// another's by the time they are reached.
     pub(crate) fn populate(&self, end: u64) {
-        if let Some(window) = self.window(end) {
-            window.populate(end, (end + ahead(end)).min(self.reserved.load(Ordering::Relaxed)));
+        if let Some(window) = self.lacks_pages(end, FEWEST_PAGES / 4) {
+            let overtaken = end > window.populated();
+            let pages =
+                if overtaken { FEWEST_PAGES } else { (window.run() * 2).clamp(FEWEST_PAGES, MOST_PAGES) };
+            window.populate(end, (end + pages).min(self.reserved()));
         }
+    }
+
+    /// Whether a process that writes alone for a while should have more pages made present in the background.
+    #[inline]
+    pub(crate) fn wants_pages_ahead(&self, end: u64) -> bool {
+        self.lacks_pages(end, PAGES_AHEAD / 2).is_some_and(|window| window.run() >= MOST_PAGES)
+    }
+
+    /// Makes pages present far ahead, a part at a time: a file system that is busy with a sync may let one wait long.
+    pub(crate) fn populate_ahead(&self, end: u64) {
+        while let Some(window) = self.lacks_pages(end, PAGES_AHEAD) {
+            let from = window.populated().max(end);
+            window.populate(from, (from + MOST_PAGES).min(self.reserved()));
+            if window.populated() <= from {
+                break;
+            }
+        }
+    }
+
+    /// The window, if fewer than so many bytes behind `end` are present, and more could be.
+    #[inline]
+    fn lacks_pages(&self, end: u64, bytes: u64) -> Option<&Window> {
+        let window = self.window(end)?;
+        let most = self.reserved().min(window.len());
+        (window.populated() < most.min(end + bytes)).then_some(window)
     }
 
     /// Writes a frame at the tail and returns its header's CRC.

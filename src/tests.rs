@@ -284,19 +284,6 @@ fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
     }
 }
 
-/// A cohort as it would be on another local file system, which shares no memory.
-fn elsewhere(cohort: &Cohort, file_system: &str) -> Cohort {
-    let home = cohort.home();
-    Cohort::new(Arc::new(Home {
-        dir: Arc::clone(&home.dir),
-        owner: Arc::clone(&home.owner),
-        settings: home.settings.clone(),
-        reach: Reach::Local,
-        file_system: file_system.into(),
-        shares_memory: false,
-    }))
-}
-
 /// A cohort as it would be on a file system that other hosts write to.
 fn on_network(cohort: &Cohort, trusted: bool) -> Cohort {
     let home = cohort.home();

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::iter::Peekable;
 use std::ops::{Bound, Deref};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +16,7 @@ use crate::home::Home;
 use crate::names;
 use crate::record::Seq;
 use crate::snapshot::{self, Lines, Snapshot};
+use crate::tail::{Sorted, Tail};
 
 /// A cohort's state at one seq. It never changes; [`Reader`] gives newer ones.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub struct View {
     home: Arc<Home>,
     base: Option<Snapshot>,
     /// What the records behind the base have made of their keys.
-    tail: BTreeMap<String, Option<Entry>>,
+    tail: Tail,
     seq: Seq,
     /// Why the base is not `snapshot.json`, if that was found damaged.
     damage: Option<Error>,
@@ -128,7 +127,7 @@ impl View {
             (None, Some(snapshot)) => Base::Lines(snapshot.lines(start)),
             (None, None) => Base::None,
         };
-        let tail = self.tail.range::<str, _>((from, Bound::Unbounded)).peekable();
+        let tail = self.tail.sorted(start, matches!(from, Bound::Excluded(_))).peekable();
         let excluded = match from {
             Bound::Excluded(key) => Some(key.to_string()),
             _ => None,
@@ -140,8 +139,7 @@ impl View {
         self.base.as_ref()
     }
 
-    /// What the tail has made of its keys, sorted: the new entry, or `None` for a key that is gone.
-    pub(crate) fn tail(&self) -> &BTreeMap<String, Option<Entry>> {
+    pub(crate) fn tail(&self) -> &Tail {
         &self.tail
     }
 }
@@ -152,7 +150,7 @@ pub struct Iter<'a> {
     base: Base<'a>,
     /// The base's next entry.
     pending: Option<Item<'a>>,
-    tail: Peekable<btree_map::Range<'a, String, Option<Entry>>>,
+    tail: Peekable<Sorted<'a>>,
     /// The one key that the base may begin with and that is not wanted.
     excluded: Option<String>,
     /// The last line taken from the base: behind its key to go on if the base has to be replaced.
@@ -252,8 +250,8 @@ pub struct Reader {
     since: u64,
 }
 
-/// Beyond this many keys in the tail, a reader looks for a newer snapshot to stand on.
-const TAIL_KEYS: usize = 4096;
+/// Beyond this many bytes in the tail, a reader looks for a newer snapshot to stand on.
+const TAIL_BYTES: usize = 16 << 20;
 
 impl Reader {
     /// A reader at the tail, as far as the journal is whole, and what is wrong behind that.
@@ -332,7 +330,7 @@ impl Reader {
         let view = View {
             home: Arc::clone(home),
             base,
-            tail: BTreeMap::new(),
+            tail: Tail::default(),
             seq,
             over_previous: damage.is_some(),
             damage,
@@ -352,7 +350,7 @@ impl Reader {
             other => other?,
         }
         let active = self.trail.scan().place().segment;
-        if self.view.tail.len() > TAIL_KEYS && active != self.since {
+        if self.view.tail.bytes() > TAIL_BYTES && active != self.since {
             let watermark = self.view.base.as_ref().map_or(0, |base| base.head.seq);
             if self.view.home.watermark()? > watermark {
                 self.begin_anew()?;
@@ -397,8 +395,10 @@ impl Reader {
                     continue;
                 }
                 // A key that the tail has already costs no allocation of its own.
-                if let Some(entry) = self.view.tail.get_mut(record.key) {
-                    *entry = fold.apply(entry.as_ref().map(Entry::as_entry_ref), &record)?;
+                if let Some(applied) =
+                    self.view.tail.change(record.key, |entry| fold.apply_to(entry, &record))
+                {
+                    applied?;
                     continue;
                 }
                 let old = match fold.needs_old() {
@@ -406,7 +406,7 @@ impl Reader {
                     false => None,
                 };
                 let new = fold.apply(old, &record)?;
-                self.view.tail.insert(record.key.to_string(), new);
+                self.view.tail.add(record.key, new);
             }
         }
         self.view.seq = self.view.seq.max(header.next_seq() - 1);

@@ -4,6 +4,7 @@
 //! Everything in it is an atomic, so a process that scribbles over it can make others fail, but not misbehave in Rust's sense.
 //! Who may change what stands at each field.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ struct Durability {
     unsynced_from: AtomicU64,
     /// The highest durable seq that a frame or link says. Written by the owner of the append lock.
     said_seq: AtomicU64,
+    /// The highest seq that the running sync makes durable; written before it begins.
+    syncing_to: AtomicU64,
     /// When the last sync that went well began, in milliseconds of CLOCK_MONOTONIC; 0: none has. A hint.
     synced_at: AtomicU64,
 }
@@ -175,9 +178,14 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     for word in [&sync.syncing, &sync.poisoned, &sync.rounds, &sync.sleepers] {
         word.store(0, Ordering::Relaxed);
     }
-    for number in
-        [&sync.durable_seq, &sync.unsynced_from, &sync.said_seq, &sync.synced_at, &layout.ready.0.spare]
-    {
+    for number in [
+        &sync.durable_seq,
+        &sync.unsynced_from,
+        &sync.said_seq,
+        &sync.syncing_to,
+        &sync.synced_at,
+        &layout.ready.0.spare,
+    ] {
         number.store(0, Ordering::Relaxed);
     }
     identity.version.store(VERSION, Ordering::Relaxed);
@@ -258,13 +266,13 @@ impl Control {
         let path = file.path().to_path_buf();
         // Through a description of its own: a mapping keeps the one it was made from, and its locks, until it is gone, and a
         // forked child has that mapping for as long as it lives.
-        let own = match dir.open_write(names::CONTROL) {
+        let own = match LockFile::open(dir, names::CONTROL) {
             Ok(own) if own.identity()? == file.identity()? => own,
             Ok(_) => return Ok(Err(lock)),
             Err(e) if e.is_not_found() => return Ok(Err(lock)),
             Err(e) => return Err(e),
         };
-        let file = Kept::new(own.into_inner());
+        let file = own.into_kept();
         let me = claim(&file, &mapped.layout().slots.0, &path)?;
         Ok(Ok(Control { mapped, file, attached: lock, me, path }))
     }
@@ -399,13 +407,32 @@ impl Control {
         Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
     }
 
-    /// Wakes who waits for a sync. After the sync lock was given back, so that one of them can have it.
-    pub(crate) fn wake_sleepers(&self) {
+    /// The highest seq that the sync which is running makes durable.
+    pub(crate) fn syncing_to(&self) -> u64 {
+        self.durability().syncing_to.load(Ordering::Acquire)
+    }
+
+    /// For the owner of the sync lock, before it syncs.
+    pub(crate) fn set_syncing_to(&self, seq: u64) {
+        self.durability().syncing_to.store(seq, Ordering::Release);
+    }
+
+    /// Ends a round: wakes who slept for it, and one of those who sleep for the next, to lead it. `all`: whoever sleeps. After
+    /// the sync lock was given back, so that one of them can have it.
+    pub(crate) fn end_round(&self, all: bool) {
         let sync = self.durability();
-        sync.rounds.fetch_add(1, Ordering::Release);
+        let ended = sync.rounds.fetch_add(1, Ordering::Release);
         if sync.sleepers.load(Ordering::Relaxed) != 0 {
-            futex::wake(&sync.rounds, i32::MAX as u32);
+            let bits = if all { NonZeroU32::MAX } else { round_bit(ended) };
+            futex::wake_some(&sync.rounds, i32::MAX as u32, bits);
+            self.wake_leader();
         }
+    }
+
+    /// Wakes one of those who sleep for the next round, to lead it.
+    pub(crate) fn wake_leader(&self) {
+        let sync = self.durability();
+        futex::wake_some(&sync.rounds, 1, round_bit(self.round()));
     }
 
     /// The number of the sync that is running or comes next.
@@ -418,11 +445,12 @@ impl Control {
         self.durability().sleepers.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until that sync has ended, at most `timeout`. `false`: it has not.
-    pub(crate) fn sleep_in_round(&self, round: u32, timeout: Duration) -> bool {
+    /// Sleeps, while `round` is the one that is running or comes next, until `until` has ended or somebody is needed to lead
+    /// it, at most `timeout`. `false`: nothing has ended.
+    pub(crate) fn sleep_in_round(&self, round: u32, until: u32, timeout: Duration) -> bool {
         let sync = self.durability();
         sync.sleepers.fetch_add(1, Ordering::Relaxed);
-        futex::wait(&sync.rounds, round, timeout);
+        futex::wait_for(&sync.rounds, round, timeout, round_bit(until));
         // Not below 0, should somebody have begun anew meanwhile.
         let _ = sync.sleepers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         self.round() != round
@@ -455,6 +483,11 @@ impl Drop for Control {
         unlock_byte(&self.file, self.me.slot());
         self.attached.release();
     }
+}
+
+/// Who sleeps for a round sleeps for a bit: of the running one and the next, for there are no others.
+fn round_bit(round: u32) -> NonZeroU32 {
+    if round & 1 == 0 { NonZeroU32::MIN } else { NonZeroU32::MIN.saturating_add(1) }
 }
 
 impl std::fmt::Debug for Control {

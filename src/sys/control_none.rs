@@ -91,7 +91,19 @@ impl Control {
         match *self {}
     }
 
-    pub(crate) fn wake_sleepers(&self) {
+    pub(crate) fn syncing_to(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn set_syncing_to(&self, _seq: u64) {
+        match *self {}
+    }
+
+    pub(crate) fn end_round(&self, _all: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn wake_leader(&self) {
         match *self {}
     }
 
@@ -99,7 +111,7 @@ impl Control {
         match *self {}
     }
 
-    pub(crate) fn sleep_in_round(&self, _round: u32, _timeout: Duration) -> bool {
+    pub(crate) fn sleep_in_round(&self, _round: u32, _until: u32, _timeout: Duration) -> bool {
         match *self {}
     }
 

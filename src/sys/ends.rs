@@ -1,13 +1,16 @@
 //! Where the journal ends, published in shared memory: two slots, and one store that selects between them.
 //!
 //! The owner of the append lock alone writes. A death at any instruction leaves the last published end in place, and a mark
-//! that something was begun: `begun` is one ahead of `published` from before the first byte of a frame is written until the
-//! publishing store, which ends both at once. Who takes the lock next and finds the mark looks at the bytes of the journal.
+//! that something was begun, from before the first byte of a frame is written until the publishing store, which ends it and
+//! selects the new slot at once. Who takes the lock next and finds the mark looks at the bytes of the journal.
 //!
-//! **Orderings.** A reader loads `published` (acquire: it sees the slot as it was then), the slot, and `published` again, and
-//! believes the slot if the number is the same. The writer puts a release fence between the last publishing and its next
-//! stores to a slot; with the reader's acquire fence before its second load: a reader that has met a store of publishing
-//! n + 2 in slot n sees n + 1 or more, and looks again.
+//! With the lock in front of it, all of this is one line of the processors' caches: to hand such a line over is what an append
+//! among many writers mostly waits for.
+//!
+//! **Orderings.** A reader loads the state (acquire, and each store to it is a release: it sees the slot as it was then), the
+//! slot, and the state again, and believes the slot if the number in the state is the same. The writer puts a release fence
+//! between the last publishing and its next stores to a slot; with the reader's acquire fence before its second load: a reader
+//! that has met a store of publishing n + 2 in slot n sees n + 1 or more, and looks again.
 
 use super::atomic::{AtomicU64, Ordering, fence, spin_loop};
 
@@ -26,37 +29,51 @@ pub(crate) struct End {
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Ends {
-    begun: AtomicU64,
-    published: AtomicU64,
+    /// How many ends have been published, and in the lowest bit whether something is begun.
+    state: AtomicU64,
     slots: [Slot; 2],
 }
 
+const BEGUN: u64 = 1;
+
+/// The slot that a state selects.
+fn selected(state: u64) -> usize {
+    (state >> 1 & 1) as usize
+}
+
+/// An end in 24 bytes.
 #[derive(Default)]
 #[repr(C)]
 struct Slot {
-    segment: AtomicU64,
+    /// The offset, below the upper half of the segment's number.
     offset: AtomicU64,
     next_seq: AtomicU64,
-    last_crc: AtomicU64,
+    /// The lower half of the segment's number above the CRC.
+    crc: AtomicU64,
 }
+
+/// Offsets have fewer bits: a segment is at most 1 TiB, or one frame of 1 GiB, long. So 23 are left for the segment's number
+/// beside the other 32, enough for a new segment every microsecond of a thousand years.
+const OFFSET_BITS: u32 = 41;
 
 impl Slot {
     #[inline]
     fn load(&self) -> End {
+        let (offset, crc) = (self.offset.load(Ordering::Relaxed), self.crc.load(Ordering::Relaxed));
         End {
-            segment: self.segment.load(Ordering::Relaxed),
-            offset: self.offset.load(Ordering::Relaxed),
+            segment: offset >> OFFSET_BITS << 32 | crc >> 32,
+            offset: offset & ((1 << OFFSET_BITS) - 1),
             next_seq: self.next_seq.load(Ordering::Relaxed),
-            last_crc: self.last_crc.load(Ordering::Relaxed) as u32,
+            last_crc: crc as u32,
         }
     }
 
     #[inline]
     fn store(&self, end: &End) {
-        self.segment.store(end.segment, Ordering::Relaxed);
-        self.offset.store(end.offset, Ordering::Relaxed);
+        debug_assert!(end.offset >> OFFSET_BITS == 0 && end.segment >> 32 >> (64 - OFFSET_BITS) == 0);
+        self.offset.store(end.offset | end.segment >> 32 << OFFSET_BITS, Ordering::Relaxed);
         self.next_seq.store(end.next_seq, Ordering::Relaxed);
-        self.last_crc.store(u64::from(end.last_crc), Ordering::Relaxed);
+        self.crc.store(end.segment << 32 | u64::from(end.last_crc), Ordering::Relaxed);
     }
 }
 
@@ -65,10 +82,10 @@ impl Ends {
     #[inline]
     pub(crate) fn read(&self) -> End {
         loop {
-            let number = self.published.load(Ordering::Acquire);
-            let end = self.slots[(number & 1) as usize].load();
+            let state = self.state.load(Ordering::Acquire);
+            let end = self.slots[selected(state)].load();
             fence(Ordering::Acquire);
-            if self.published.load(Ordering::Relaxed) == number {
+            if self.state.load(Ordering::Relaxed) >> 1 == state >> 1 {
                 return end;
             }
             spin_loop();
@@ -78,19 +95,20 @@ impl Ends {
     /// The last published end, for the owner of the append lock: nobody else writes.
     #[inline]
     pub(crate) fn current(&self) -> End {
-        self.slots[(self.published.load(Ordering::Relaxed) & 1) as usize].load()
+        self.slots[selected(self.state.load(Ordering::Relaxed))].load()
     }
 
     /// Whether nothing was begun that has not been published. For the owner of the append lock.
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) == self.published.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) & BEGUN == 0
     }
 
     /// Says that bytes behind the end are about to change. For the owner of the append lock.
     #[inline]
     pub(crate) fn begin(&self) {
-        self.begun.store(self.published.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // A release, for a reader may take the slot's contents from this store, too.
+        self.state.store(self.state.load(Ordering::Relaxed) | BEGUN, Ordering::Release);
         // No store to the journal may come before the mark, in a thread that can be killed between any two of them.
         fence(Ordering::Release);
     }
@@ -98,12 +116,13 @@ impl Ends {
     /// Publishes an end, and ends what was begun. For the owner of the append lock.
     #[inline]
     pub(crate) fn publish(&self, end: &End) {
-        let next = self.published.load(Ordering::Relaxed).wrapping_add(1);
+        let state = self.state.load(Ordering::Relaxed);
+        let next = (state | BEGUN).wrapping_add(1);
         // A takeover after a death may publish without having begun.
-        self.begun.store(next, Ordering::Relaxed);
+        self.state.store(state | BEGUN, Ordering::Release);
         fence(Ordering::Release);
-        self.slots[(next & 1) as usize].store(end);
-        self.published.store(next, Ordering::Release);
+        self.slots[selected(next)].store(end);
+        self.state.store(next, Ordering::Release);
     }
 }
 
@@ -136,6 +155,22 @@ mod tests {
                 ends.publish(&end(n));
             }
         });
+    }
+
+    #[test]
+    fn an_end_fits_into_its_slot() {
+        let largest =
+            End { segment: (1 << 55) - 1, offset: (1 << 41) - 1, next_seq: u64::MAX, last_crc: u32::MAX };
+        for end in [
+            End::default(),
+            largest,
+            End { segment: 1 << 32, offset: 1, ..largest },
+            End { last_crc: 0, ..largest },
+        ] {
+            let ends = Ends::default();
+            ends.publish(&end);
+            assert_eq!((ends.read(), ends.current()), (end, end));
+        }
     }
 
     #[test]

@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::sync::OnceLock;
 
+use crate::error::Result;
+
 /// A file; nothing to guard it from.
 pub(super) struct Kept(File);
 
 impl Kept {
     pub(super) fn new(file: File) -> Kept {
         Kept(file)
+    }
+
+    pub(super) fn open(open: impl Fn() -> Result<super::File>) -> Result<Kept> {
+        open().map(|file| Kept(file.into_inner()))
     }
 
     pub(super) fn file(&self) -> Option<&File> {

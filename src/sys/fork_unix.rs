@@ -9,12 +9,19 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, fence};
+
+use crate::error::Result;
 
 /// Counts the forks between the first ancestor that used tallyfold and this process.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// All slots ever made, newest first. They are never freed, so the handler may walk them at any moment.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+/// Forks of this process that have begun, and that have ended or failed: equal while no thread forks.
+static FORKS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// How often a file is opened again because of a fork meanwhile, at most.
+const TRIES: u32 = 1000;
 
 /// Which process of a line of forks this is.
 pub(super) fn generation() -> u64 {
@@ -22,18 +29,34 @@ pub(super) fn generation() -> u64 {
     // may register the handler twice, which does no harm: what it does can be done twice.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: `in_child` is an `extern "C" fn` that lives as long as the program and does only what is async-signal-safe
-        // (see there). The result can only be ENOMEM; then forks share descriptors, as without a handler.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: each is an `extern "C" fn` that lives as long as the program and does only what is async-signal-safe (see
+        // there). The result can only be ENOMEM; then forks share descriptors, as without a handler.
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_child)) };
         REGISTERED.store(true, Ordering::Release);
     }
     GENERATION.load(Ordering::Acquire)
+}
+
+extern "C" fn before() {
+    FORKS[0].fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn after() {
+    FORKS[1].fetch_add(1, Ordering::SeqCst);
+}
+
+/// The number of forks that have begun, unless one is going on.
+fn forks() -> Option<u64> {
+    fence(Ordering::SeqCst);
+    let ended = FORKS[1].load(Ordering::SeqCst);
+    (FORKS[0].load(Ordering::SeqCst) == ended).then_some(ended)
 }
 
 /// Runs in the child, alone: the child has one thread. Only atomics and close(2), for another thread may have held any lock,
 /// the allocator's among them, at the moment of the fork.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Release);
+    FORKS[1].store(FORKS[0].load(Ordering::SeqCst), Ordering::SeqCst);
     let mut slot = SLOTS.load(Ordering::Acquire);
     while !slot.is_null() {
         // SAFETY: slots come from `Box::leak` and are never freed, and `next` is written before a slot is published.
@@ -72,6 +95,26 @@ impl Kept {
         let generation = generation();
         let slot = claim(file.as_raw_fd());
         Kept { file: ManuallyDrop::new(file), slot, generation }
+    }
+
+    /// Opens a file that no forked child has a descriptor of: not even one that was forked after the file was opened and before
+    /// its descriptor was noted here. Such a child has what was opened then, which nothing was locked through and nothing will
+    /// be, and the file is opened again.
+    pub(super) fn open(open: impl Fn() -> Result<super::File>) -> Result<Kept> {
+        generation();
+        let mut tries = 0;
+        loop {
+            let forks_before = forks();
+            let file = open()?;
+            super::reached("file to be locked opened");
+            let kept = Kept::new(file.into_inner());
+            tries += 1;
+            if forks_before.is_some() && forks() == forks_before || tries == TRIES {
+                return Ok(kept);
+            }
+            drop(kept);
+            std::thread::yield_now();
+        }
     }
 
     /// The file, unless this is a child of the process that opened it: there the descriptor is closed.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fs4::FileExt;
 
 use super::fork::Kept;
-use super::{File, holder};
+use super::{Dir, File, holder};
 use crate::error::{Error, Kind, Result};
 
 /// A file that is only locked: never truncated, never removed, its content means nothing.
@@ -51,6 +51,12 @@ impl LockFile {
     pub(crate) fn new(file: File) -> LockFile {
         let path = file.path().to_path_buf();
         LockFile { kept: Kept::new(file.into_inner()), path }
+    }
+
+    /// Opens a file of a cohort to lock it for writing.
+    pub(crate) fn open(dir: &Dir, name: &str) -> Result<LockFile> {
+        let path = dir.path().join(name);
+        Kept::open(|| dir.open_write(name)).map(|kept| LockFile { kept, path })
     }
 
     /// The exclusive lock, or `None` if somebody else has it.
@@ -125,6 +131,12 @@ impl LockFile {
         use std::os::unix::fs::MetadataExt;
         let meta = self.file()?.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
         Ok((meta.dev(), meta.ino()))
+    }
+
+    /// For other locks than those on the whole file.
+    #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+    pub(super) fn into_kept(self) -> Kept {
+        self.kept
     }
 
     fn file(&self) -> Result<&std::fs::File> {

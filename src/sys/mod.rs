@@ -11,6 +11,9 @@ mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
+#[cfg_attr(unix, path = "clock_unix.rs")]
+#[cfg_attr(not(unix), path = "clock_std.rs")]
+mod clock;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
 mod control;
@@ -57,6 +60,7 @@ mod word;
 mod testing;
 
 pub(crate) use boot::boot_id;
+pub(crate) use clock::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
@@ -70,16 +74,17 @@ pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, preten
 pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
 pub(crate) use step::at_step;
 pub(crate) use step::reached;
+#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
+pub(crate) use testing::{Forked, stop_self};
 #[cfg(all(test, unix))]
-pub(crate) use testing::{Forked, Pipe, fork_and_linger, in_forked_child, kill_self, stop_self};
+pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
 pub(crate) use thread::{at_exit, spawn_quietly};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a file system is to us: whether `flock` on it excludes every process that can reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,14 +118,6 @@ pub(crate) enum Names {
     One,
     /// The two snapshots and their temporary file may share an inode while one replaces the other.
     Several,
-}
-
-/// Microseconds since 1970 by the wall clock: information for people, never an order.
-pub(crate) fn wall_clock_us() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
-    }
 }
 
 /// 64 unpredictable bits for salts, ids and temporary names. std seeds `RandomState` from the system once per thread, and a

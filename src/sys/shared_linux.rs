@@ -1,5 +1,7 @@
 //! Memory that processes share and write: the active segment, and `control`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::File;
@@ -9,7 +11,10 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Window {
     map: MmapRaw,
-    populated: std::sync::atomic::AtomicUsize,
+    /// Up to where pages have been made present.
+    populated: AtomicUsize,
+    /// How many bytes were made present the last time.
+    run: AtomicUsize,
 }
 
 impl Window {
@@ -21,7 +26,7 @@ impl Window {
             .len(len)
             .map_raw(file.inner())
             .map_err(|e| Error::io("cannot map for writing", file.path(), e))?;
-        Ok(Some(Window { map, populated: std::sync::atomic::AtomicUsize::new(0) }))
+        Ok(Some(Window { map, populated: AtomicUsize::new(0), run: AtomicUsize::new(0) }))
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -49,10 +54,11 @@ impl Window {
         }
     }
 
-    /// Makes the pages from `from` to `to` present, so that no fault happens under the lock. Best effort: older kernels cannot.
+    /// Makes pages present from `from` or where they are missing on, and not beyond `to`, so that no fault happens under the
+    /// lock. Best effort: older kernels cannot.
     pub(crate) fn populate(&self, from: u64, to: u64) {
         const PAGE: usize = 4096;
-        let from = from as usize / PAGE * PAGE;
+        let from = self.populated.load(Ordering::Relaxed).max(from as usize) / PAGE * PAGE;
         let to = (to as usize).min(self.map.len());
         if from < to {
             // SAFETY: the range lies inside the mapping and begins at a page; populating changes no byte. Behind the end of the
@@ -60,12 +66,18 @@ impl Window {
             unsafe {
                 libc::madvise(self.map.as_mut_ptr().add(from).cast(), to - from, libc::MADV_POPULATE_WRITE);
             }
+            self.populated.fetch_max(to, Ordering::Relaxed);
+            self.run.store(to - from, Ordering::Relaxed);
         }
-        self.populated.store(to, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Up to where pages have been made present.
     pub(crate) fn populated(&self) -> u64 {
-        self.populated.load(std::sync::atomic::Ordering::Relaxed) as u64
+        self.populated.load(Ordering::Relaxed) as u64
+    }
+
+    /// How many bytes were made present the last time.
+    pub(crate) fn run(&self) -> u64 {
+        self.run.load(Ordering::Relaxed) as u64
     }
 }

@@ -26,4 +26,8 @@ impl Window {
     pub(crate) fn populated(&self) -> u64 {
         match *self {}
     }
+
+    pub(crate) fn run(&self) -> u64 {
+        match *self {}
+    }
 }

@@ -13,6 +13,10 @@ pub(crate) struct Forked {
     ended: bool,
 }
 
+#[cfg_attr(
+    any(not(target_os = "linux"), tallyfold_portable),
+    allow(dead_code, reason = "for the class memory")
+)]
 impl Forked {
     /// Its exit status will be 0 if `act` returns true.
     pub(crate) fn begin(act: impl FnOnce() -> bool) -> Forked {
@@ -118,6 +122,10 @@ pub(crate) fn fork_and_linger(pipe: &Pipe) {
 }
 
 /// Stops this process until somebody lets it go on.
+#[cfg_attr(
+    any(not(target_os = "linux"), tallyfold_portable),
+    allow(dead_code, reason = "for the class memory")
+)]
 pub(crate) fn stop_self() {
     // SAFETY: a signal to this process.
     unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };

@@ -24,6 +24,9 @@ use super::{Patience, futex};
 /// and is killed before it takes the lock wakes nobody.
 const TEST_AFTER: Duration = Duration::from_millis(10);
 
+/// The most turns between two looks.
+const LONGEST_PAUSE: u32 = 32;
+
 const ASLEEP: u32 = 1 << 31;
 const SLOT_BITS: u32 = 11;
 const INCARNATION_BITS: u32 = 20;
@@ -92,12 +95,16 @@ impl Word {
         // Who has slept takes the lock with the bit set: there may be others asleep, and nobody else knows of them now.
         let mut asleep = 0;
         loop {
-            for _ in 0..SPINS {
+            // Ever less often: each look takes the line out of the cache of the owner, who needs it for the next store.
+            let (mut turns, mut pause) = (0, 1);
+            while turns < SPINS {
                 let word = self.0.load(Ordering::Relaxed);
                 if Owner::of(word).is_none() && self.swap(word, me.0 | word & ASLEEP | asleep) {
                     return Ok(());
                 }
-                spin_loop();
+                (0..pause).for_each(|_| spin_loop());
+                turns += pause;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
             let word = self.0.load(Ordering::Relaxed);
             let Some(owner) = Owner::of(word) else { continue };

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, names, shares_memory, values};
 use crate::cohort::Cohort;
+use crate::home::Home;
 use crate::names::LOCK;
-use crate::sys::{self, Forked, LockFile, Pipe};
+use crate::sys::{self, Forked, LockFile, Pipe, Reach};
 use crate::{Batch, LockClass, Settings, Store};
 
 /// A store with a cohort `c` of this class.
@@ -394,6 +395,31 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_slot() {
     }
 }
 
+/// The story: a thread forked after another one had opened a file to be locked and before that was noted. The child did not know
+/// the descriptor, kept it, and with it the lock that came later.
+#[test]
+fn a_child_forked_in_the_middle_of_an_opening_does_not_keep_its_dead_parents_slot() {
+    // `lock` and `control`.
+    for before in [0, 1] {
+        let Some(place) = Place::new(Settings::log()) else { return };
+        let survivor = place.attached();
+        let pipe = Arc::new(Pipe::new().unwrap());
+        let status = sys::in_forked_child(|| {
+            let forks = Arc::clone(&pipe);
+            sys::at_step("file to be locked opened", before, move || sys::fork_and_linger(&forks));
+            let cohort = place.attached();
+            sys::at_step("frame begun", 0, sys::kill_self);
+            cohort.append("k", &1).is_ok()
+        });
+        assert_eq!(status, None);
+        assert_eq!(survivor.append("k", &1).unwrap(), 1, "while the grandchild lives");
+        drop(survivor);
+        assert!(place.is_left(), "and `lock` is free");
+        drop(pipe);
+        is_whole(&place);
+    }
+}
+
 #[test]
 fn a_child_that_lives_on_does_not_keep_its_parent_attached() {
     let Some(place) = Place::new(Settings::log()) else { return };
@@ -524,11 +550,24 @@ fn a_control_that_is_removed_under_those_attached_lets_nobody_else_in() {
     is_whole(&place);
 }
 
+/// A cohort as it would be on another local file system, which shares no memory.
+fn elsewhere(cohort: &Cohort, file_system: &str) -> Cohort {
+    let home = cohort.home();
+    Cohort::new(Arc::new(Home {
+        dir: Arc::clone(&home.dir),
+        owner: Arc::clone(&home.owner),
+        settings: home.settings.clone(),
+        reach: Reach::Local,
+        file_system: file_system.into(),
+        shares_memory: false,
+    }))
+}
+
 #[test]
 fn a_file_system_that_keeps_nothing_reserved_is_refused_with_what_to_do() {
     let Some(place) = Place::new(Settings::latest()) else { return };
     place.open().append("k", &1).unwrap();
-    let home = super::elsewhere(&place.open(), "btrfs");
+    let home = elsewhere(&place.open(), "btrfs");
     for error in [home.append("k", &2).unwrap_err(), home.compact().unwrap_err()] {
         assert!(error.is_unsafe_file_system(), "{error}");
         let text = error.to_string();

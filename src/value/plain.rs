@@ -3,7 +3,7 @@
 /// Appends `text` to `out` without the white space between its tokens, if it is plainly a value.
 ///
 /// `false` says nothing about the text but that it takes a closer look, and leaves any bytes behind those that were in `out`.
-/// What is not plain: `\u`, keys with an escape or a `$` in front (they may be reserved), numbers that may be out of range,
+/// What is not plain: keys with an escape or a `$` in front (they may be reserved), numbers that may be out of range,
 /// deep nesting, and whatever is no value at all.
 pub(super) fn copy_plain(text: &str, out: &mut Vec<u8>) -> bool {
     let mut pass = Pass { bytes: text.as_bytes(), at: 0, copied: 0, out };
@@ -160,11 +160,30 @@ impl Pass<'_> {
                 }
                 b'\\' => match self.bytes.get(self.at + 1)? {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 2,
+                    b'u' => self.character()?,
                     _ => return None,
                 },
                 _ => return None,
             }
         }
+    }
+
+    /// A character by its number, or by the two halves of it: so Python writes whatever is not ASCII.
+    fn character(&mut self) -> Option<()> {
+        let second = match self.unit()? {
+            0xd800..=0xdbff => self.unit()?,
+            0xdc00..=0xdfff => return None,
+            _ => return Some(()),
+        };
+        matches!(second, 0xdc00..=0xdfff).then_some(())
+    }
+
+    /// `\u` and four digits.
+    fn unit(&mut self) -> Option<u32> {
+        let unit = self.bytes.get(self.at..self.at + 6)?;
+        let digits = unit.strip_prefix(b"\\u")?;
+        self.at += 6;
+        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
     }
 
     /// Goes on to the next byte that cannot stand in a string as itself.
@@ -275,9 +294,13 @@ mod tests {
     #[test]
     fn every_short_text_is_judged_right() {
         let mut plain = 0;
-        for (alphabet, len) in
-            [("{}[]\":, a1", 6), ("-+.eE019 ", 6), ("\"\\u/n$\u{1f}é", 6), ("{\"a\\$\": }", 6)]
-        {
+        for (alphabet, len) in [
+            ("{}[]\":, a1", 6),
+            ("-+.eE019 ", 6),
+            ("\"\\u/n$\u{1f}é", 6),
+            ("\"\\u0dD8g", 7),
+            ("{\"a\\$\": }", 6),
+        ] {
             let alphabet: Vec<char> = alphabet.chars().collect();
             let texts = (1..=len).map(|len| alphabet.len().pow(len)).sum();
             for mut number in 0..=texts {
@@ -310,12 +333,27 @@ mod tests {
     }
 
     #[test]
+    fn every_half_of_a_character_is_judged_right_alone_and_in_pairs() {
+        for unit in 0..=0xffffu32 {
+            let mut texts = vec![format!("\"\\u{unit:04x}\""), format!("\"\\u{unit:04X}z\"")];
+            for other in [0x41, 0xd7ff, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xe000] {
+                texts.push(format!("\"\\u{unit:04x}\\u{other:04x}\""));
+            }
+            for text in texts {
+                assert!(agrees(&text), "{text}");
+                assert_eq!(copied(&text).is_some(), verify(&text).is_ok(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn usual_json_is_plain() {
         let texts = [
             r#"{"run_id":"run-0042","step":1234,"loss":0.123456,"ts":1767871234.123}"#,
             r#"{"run_id": "run-0042", "tags": ["a", "b c"], "best": null, "done": false, "on": true}"#,
             r#" [ -0, -1.5, 1e9, 2E-07, 1e+10, 18446744073709551616, {}, [], "", {"": {}} ] "#,
             r#"["a \"word\"","C:\\dir\/","\b\f\n\r\t","$","é 🦀","a string of more than eight bytes"]"#,
+            r#"["\u00e9t\u00C9","\ud83e\udd80","\u0000\uffff"]"#,
             "{\n  \"a\": [\n    1,\n    2\n  ]\n}\n",
             "null",
         ];
@@ -345,7 +383,11 @@ mod tests {
             "1e100".into(),
             r#"{"$":1}"#.into(),
             r#"{"\n":1}"#.into(),
-            r#""\u0041""#.into(),
+            r#"{"\u0041":1}"#.into(),
+            r#""\ud83e""#.into(),
+            r#""\ud83e\u0041""#.into(),
+            r#""\udd80\ud83e""#.into(),
+            r#""\u00+1""#.into(),
         ];
         for text in closer {
             assert!(agrees(&text) && copied(&text).is_none(), "{text}");

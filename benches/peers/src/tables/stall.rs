@@ -97,7 +97,8 @@ fn measure(bench: &Bench) -> Result<(u64, [Phase; 3])> {
     let cold = bench.scaled(COLD_KEYS);
     let dir = bench.fresh_directory("stall")?;
     bench.progress("stall, making the state");
-    let cohort = peers::tallyfold::create(&dir, Settings::latest())?;
+    // Compaction is what the other process does, all the time.
+    let cohort = peers::tallyfold::create(&dir, Settings::latest().compact_bytes(0))?;
     put_padded(&cohort, (0..cold).map(cold_key))?;
     let state = compact::in_a_process(&dir, 0.0)?.snapshot_bytes;
     let mut writer = Writer {

@@ -27,8 +27,6 @@ pub struct Done {
     pub snapshot_bytes: u64,
     /// How long the compactions took, all together.
     pub duration: Duration,
-    /// All that this process has written.
-    pub written_bytes: u64,
     /// The most memory that was resident, mapped files included.
     pub peak_bytes: u64,
     /// The most of it that was its own, as far as looking every few milliseconds shows.
@@ -55,14 +53,7 @@ impl Task {
             let compacted = self.compact();
             ended.store(true, Ordering::Relaxed);
             let peak_own_bytes = watch.join().map_err(|_| "the watch panicked")??;
-            // Of the two the one that sees it: bytes given to `write`, or pages made dirty in a mapping.
-            let io = |name| field("/proc/self/io", name);
-            Ok(Done {
-                written_bytes: io("wchar:")?.max(io("write_bytes:")?),
-                peak_bytes: field(STATUS, "VmHWM:")? * 1024,
-                peak_own_bytes,
-                ..compacted?
-            })
+            Ok(Done { peak_bytes: field(STATUS, "VmHWM:")? * 1024, peak_own_bytes, ..compacted? })
         })
     }
 
@@ -81,6 +72,11 @@ impl Task {
             }
         }
     }
+}
+
+/// All bytes that this process has given to `write`: a snapshot is made so, and a frame that is stored in a mapping is not.
+pub fn written_bytes() -> Result<u64> {
+    field("/proc/self/io", "wchar:")
 }
 
 /// The kernel keeps the peak of all resident pages, but not of those that no file backs.
