@@ -47,12 +47,11 @@ struct Count {
 fn begin(workload: &Workload, class: LockClass) -> Scene {
     let mut scene = Scene::new(workload.settings(class));
     super::enter_probes(&mut scene);
-    scene.watch.record();
     scene
 }
 
 fn fault_everywhere(class: LockClass) {
-    let stride = asked("TALLYFOLD_FAULT_STRIDE", 7).max(1);
+    let stride = asked("TALLYFOLD_FAULT_STRIDE", 9).max(1);
     let mut all = Count::default();
     for (number, workload) in super::workload::ALL.iter().enumerate() {
         let mut dry = begin(workload, class);

@@ -40,7 +40,6 @@ const DEPTHS: usize = 3;
 fn record(workload: &Workload, class: LockClass) -> Recorded {
     let mut scene = Scene::new(workload.settings(class));
     enter_probes(&mut scene);
-    scene.watch.record();
     workload.run(&mut scene);
     for e in &scene.errors {
         // A workload may let a sync fail, and nothing else.
@@ -51,10 +50,10 @@ fn record(workload: &Workload, class: LockClass) -> Recorded {
 
 fn explore_all(class: LockClass) {
     let limits = Limits {
-        all: asked("TALLYFOLD_CRASH_ALL", 24),
-        samples: asked("TALLYFOLD_CRASH_SAMPLES", 12),
+        all: asked("TALLYFOLD_CRASH_ALL", 16),
+        samples: asked("TALLYFOLD_CRASH_SAMPLES", 6),
         at_every_operation: asked("TALLYFOLD_CRASH_EVERY", 0) > 0,
-        again: asked("TALLYFOLD_CRASH_AGAIN", 200),
+        again: asked("TALLYFOLD_CRASH_AGAIN", 300),
     };
     let seed = asked("TALLYFOLD_CRASH_SEED", 1) as u64;
     let mut all = Tally::default();

@@ -19,6 +19,7 @@ pub(super) fn directory() -> tempfile::TempDir {
 }
 
 pub(super) const COHORT: &str = "c";
+pub(super) const FIRST_BOOT: u8 = 1;
 
 /// What was recorded of a workload.
 pub(super) struct Recorded {
@@ -44,10 +45,15 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// A scene in a directory of its own, recorded from the beginning.
     pub(super) fn new(settings: Settings) -> Scene {
         let dir = directory();
         let root = dir.path().to_path_buf();
-        Scene { _dir: Some(dir), ..Scene::at(&root, settings) }
+        let mut scene = Scene { _dir: Some(dir), ..Scene::at(&root, settings) };
+        scene.watch.record();
+        // A start of its own, so that starts are told apart whatever the system tells.
+        scene.start(Some(FIRST_BOOT));
+        scene
     }
 
     pub(super) fn at(root: &Path, settings: Settings) -> Scene {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scene::Scene;
+use super::scene::{FIRST_BOOT, Scene};
 use crate::settings::LockClass;
 use crate::{Settings, Store};
 
@@ -126,7 +126,7 @@ fn cuts(scene: &mut Scene) {
     // Another start of the system.
     scene.put(0, 130);
     scene.close(0);
-    scene.start(Some(1));
+    scene.start(Some(FIRST_BOOT + 1));
     scene.open(0);
     scene.put(0, 140);
     scene.put_durable(0, 160);
