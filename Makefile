@@ -6,7 +6,10 @@ ENGINE := --test compact --test damage --test model --test owned_files --test pr
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test format lint check-tests doctest portable loom deny bench
+# How far `make crash` goes: see docs/reliability.md.
+CRASH ?= TALLYFOLD_CRASH_ALL=4096 TALLYFOLD_CRASH_SAMPLES=100 TALLYFOLD_CRASH_AGAIN=50 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
+
+.PHONY: demo test format lint check-tests doctest portable loom crash deny bench
 
 demo:
 	$(CARGO) build --release --quiet
@@ -42,6 +45,11 @@ portable:
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
+
+# Every state that a crash may leave, a fault at every operation, a process killed before each: `make test` does a part of it,
+# this does much more, and prints what it did.
+crash:
+	$(CRASH) $(CARGO) test --quiet --lib trust -- --nocapture
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:

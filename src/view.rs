@@ -28,6 +28,8 @@ pub struct View {
     seq: Seq,
     /// Why the base is not `snapshot.json`, if that was found damaged.
     damage: Option<Error>,
+    /// Whether the base is the previous snapshot, so that there is no other to rebuild it from.
+    over_previous: bool,
     /// What stands in for the base once a block of it was found damaged.
     rebuilt: OnceLock<(Error, Box<View>)>,
 }
@@ -104,8 +106,7 @@ impl View {
     /// The state at the base's watermark by another way: from the previous snapshot and the journal since.
     fn rebuild(&self, damage: Error) -> Result<&View> {
         let Some(base) = &self.base else { return Err(damage) };
-        // The base is the previous snapshot already: there is nothing else.
-        if self.damage.is_some() {
+        if self.over_previous {
             return Err(damage);
         }
         match Reader::over_previous(&self.home, base.head.seq) {
@@ -298,6 +299,7 @@ impl Reader {
     pub(crate) fn over_previous(home: &Arc<Home>, until: Seq) -> Result<Reader> {
         let mut reader =
             Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, None, Published::default())?;
+        reader.view.over_previous = true;
         reader.run(until)?;
         Ok(reader)
     }
@@ -330,6 +332,7 @@ impl Reader {
             base,
             tail: Tail::default(),
             seq,
+            over_previous: damage.is_some(),
             damage,
             rebuilt: OnceLock::new(),
         };
