@@ -7,7 +7,7 @@ ENGINE := --test compact --test damage --test model --test owned_files --test pr
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 # How far `make crash` goes: see docs/reliability.md.
-CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=50 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
+CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
 .PHONY: demo test format lint check-tests doctest portable loom crash deny bench
 
