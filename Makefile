@@ -5,14 +5,16 @@ CARGO ?= cargo
 ENGINE := --test compact --test damage --test model --test owned_files --test processes --test recover --test view
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+# Optimized, for it reads all that it has written again and again.
+RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 
-.PHONY: demo test format lint check-tests doctest portable loom deny bench
+.PHONY: demo test format lint check-tests doctest portable loom storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom
+test: format lint check-tests doctest portable loom storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -42,6 +44,25 @@ portable:
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
+
+# Processes killed at random, disks cut off, failing and full (as root, else skipped): a minute. What finds faults is shown first to
+# find faults. STORM=--seed=N plans the same kills again.
+storm-short:
+	$(RUN_STORM) self-test $(STORM)
+	$(RUN_STORM) kills --kills 320 $(STORM)
+	$(RUN_STORM) cuts --cuts 4 $(STORM)
+	$(RUN_STORM) syncs --rounds 2 $(STORM)
+	$(RUN_STORM) full --cycles 4 $(STORM)
+
+# Ten thousand kills.
+storm:
+	$(RUN_STORM) kills --kills 10000 $(STORM)
+
+# The real file systems for longer; as root.
+disks:
+	$(RUN_STORM) cuts --cuts 200 $(STORM)
+	$(RUN_STORM) syncs --rounds 20 $(STORM)
+	$(RUN_STORM) full --cycles 80 $(STORM)
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:
