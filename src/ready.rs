@@ -20,6 +20,11 @@ impl Attachment {
     /// segment that is known to be so, for whoever syncs that segment later syncs no name.
     pub(crate) fn make_spare(&self, frame_len: u64, patience: &Patience) -> Result<()> {
         let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
+        // Somebody has made one while we waited for that. It may be part of the journal at any moment, and then a sync of ours
+        // could be told of a failure in place of the leader's.
+        if self.control().is_some_and(|control| control.spare() > control.ends().read().segment) {
+            return Ok(());
+        }
         let dir = &self.home.dir;
         let (known, reserved) = {
             let journal = self.journal()?;
@@ -57,7 +62,12 @@ impl Attachment {
             let _inside = self.enter(patience)?;
             match Segment::open(dir, number, &self.home.owner, Access::Write)? {
                 Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
-                _ => drop(dir.create(&names::poison(number))),
+                _ => {
+                    if let Some(control) = self.control() {
+                        control.set_poisoned(true);
+                    }
+                    drop(dir.create(&names::poison(number)));
+                }
             }
             return Err(e);
         }

@@ -116,6 +116,16 @@ impl Disk {
         }
     }
 
+    /// Reserves space for the first bytes of the image, where it lies.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        let image = OpenOptions::new().write(true).open(&self.image)?;
+        // SAFETY: the descriptor is open; takes no pointer.
+        match unsafe { libc::fallocate(image.as_raw_fd(), 0, 0, bytes as libc::off_t) } {
+            0 => Ok(()),
+            _ => Err(format!("no space for the image: {}", std::io::Error::last_os_error()).into()),
+        }
+    }
+
     /// From now on nothing reaches the image, and everything fails.
     pub fn cut_off(&self, how: Cut) -> Result<()> {
         let dir = OpenOptions::new().read(true).open(&self.at)?;

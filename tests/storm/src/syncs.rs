@@ -20,6 +20,8 @@ use crate::writer::{self, Place, Weather};
 const IMAGE_BYTES: u64 = 256 << 20;
 /// What is left beneath the file system when space is to become short.
 const SPACE: u64 = 2 << 20;
+/// The beginning of the image, with all tables.
+const TABLES: u64 = 2 << 20;
 /// How often it becomes short in a round.
 const FAILURES: u64 = 3;
 const LONGEST: Duration = Duration::from_secs(60);
@@ -52,9 +54,12 @@ fn round(
     seed: u64,
     verdict: &mut Verdict,
 ) -> Result<()> {
-    // No journal, all tables written: what is lacking beneath is space for data, so it is data that is lost.
-    let options = ["-b", "4096", "-O", "^has_journal,^metadata_csum,^uninit_bg", "-E", "lazy_itable_init=0"];
+    // No journal, few inodes, and their tables at the beginning, where space is reserved beneath: what is lacking is space for
+    // data. A lost write of an inode is told to nobody (without a journal, fsync does not even wait for it), and no store can
+    // do anything about that.
+    let options = ["-b", "4096", "-N", "1024", "-O", "^has_journal,^resize_inode,^metadata_csum"];
     let disk = Disk::make_in(beneath, disks, &format!("failing-{number}"), IMAGE_BYTES, &options)?;
+    disk.reserve(TABLES)?;
     let outside = disks.path().join(format!("outside-syncs-{number}"));
     std::fs::create_dir(&outside)?;
     let store = disk.path().join("store");
@@ -84,7 +89,7 @@ fn round(
     for _ in 0..FAILURES {
         resize(used(beneath)? + SPACE)?;
         let (failed, durable) = (failures(), board.durable_acks.load(Ordering::Relaxed));
-        until(&mut crew, verdict, || failures() > failed)?;
+        until(&mut crew, verdict, "a failure", || failures() > failed)?;
         // Who opens the files after the failure is told by the kernel that all is well.
         write(&mut crew, 2)?;
         children::sleep(Duration::from_millis(800))?;
@@ -92,7 +97,9 @@ fn round(
         told += failures() - failed;
         resize(IMAGE_BYTES * 2)?;
         let durable = board.durable_acks.load(Ordering::Relaxed);
-        until(&mut crew, verdict, || board.durable_acks.load(Ordering::Relaxed) >= durable + ENOUGH)?;
+        until(&mut crew, verdict, "that durable appends go on", || {
+            board.durable_acks.load(Ordering::Relaxed) >= durable + ENOUGH
+        })?;
     }
     board.set_phase(Phase::End);
     for what in crew.wait()?.into_iter().chain(report::read_violations(&place.outside)?) {
@@ -109,12 +116,14 @@ fn round(
         epoch = cohort.stats()?.epoch;
         Ok(())
     };
-    examined(&acks, verdict)?;
+    examined(&acks, verdict).map_err(|e| format!("before the file system was unmounted: {e}"))?;
     // And on the disk what is durable.
     disk.unmount()?;
     disk.mount()?;
-    let end = place.open()?.last_seq()?;
-    examined(&judge::surviving(acks, end, verdict), verdict)?;
+    let end =
+        place.open()?.last_seq().map_err(|e| format!("after the file system was mounted again: {e}"))?;
+    examined(&judge::surviving(acks, end, verdict), verdict)
+        .map_err(|e| format!("after the file system was mounted again: {e}"))?;
     disk.unmount()?;
     println!(
         "round {}, lock {}: the space beneath was used up {FAILURES} times: {told} appends failed then ({} written, durability \
@@ -136,7 +145,7 @@ fn used(dir: &std::path::Path) -> Result<u64> {
 }
 
 /// Waits until something is so, as long as all children live.
-fn until(crew: &mut Crew, verdict: &mut Verdict, so: impl Fn() -> bool) -> Result<()> {
+fn until(crew: &mut Crew, verdict: &mut Verdict, what: &str, so: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
     while !so() {
         children::sleep(Duration::from_millis(5))?;
@@ -144,7 +153,7 @@ fn until(crew: &mut Crew, verdict: &mut Verdict, so: impl Fn() -> bool) -> Resul
             verdict.wrong(what);
         }
         if begun.elapsed() > LONGEST {
-            return Err("what was waited for does not happen".into());
+            return Err(format!("{what} was waited for and did not come").into());
         }
     }
     Ok(())
