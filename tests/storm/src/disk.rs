@@ -126,6 +126,20 @@ impl Disk {
         }
     }
 
+    /// Has the loop device write one page at a time. Of a larger write that only partly finds space beneath, the loop driver
+    /// says that all is well (seen on Linux 6.18): then a sync tells no failure, and no store can know of it.
+    pub fn write_single_pages(&self) -> Result<()> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let at = self.at.to_string_lossy();
+        let device = mounts
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(_, rest)| rest.split(' ').next() == Some(&at))
+            .and_then(|(device, _)| device.strip_prefix("/dev/"))
+            .ok_or("the file system is not among the mounts")?;
+        Ok(fs::write(format!("/sys/block/{device}/queue/max_sectors_kb"), "4")?)
+    }
+
     /// From now on nothing reaches the image, and everything fails.
     pub fn cut_off(&self, how: Cut) -> Result<()> {
         let dir = OpenOptions::new().read(true).open(&self.at)?;

@@ -22,6 +22,8 @@ const IMAGE_BYTES: u64 = 256 << 20;
 const SPACE: u64 = 2 << 20;
 /// The beginning of the image, with all tables.
 const TABLES: u64 = 2 << 20;
+/// Small, so that the extents of a segment have room in its inode: a block of them would be a table that cannot be reserved.
+const SEGMENT_BYTES: u64 = 64 << 10;
 /// How often it becomes short in a round.
 const FAILURES: u64 = 3;
 const LONGEST: Duration = Duration::from_secs(60);
@@ -60,10 +62,11 @@ fn round(
     let options = ["-b", "4096", "-N", "1024", "-O", "^has_journal,^resize_inode,^metadata_csum"];
     let disk = Disk::make_in(beneath, disks, &format!("failing-{number}"), IMAGE_BYTES, &options)?;
     disk.reserve(TABLES)?;
+    disk.write_single_pages()?;
     let outside = disks.path().join(format!("outside-syncs-{number}"));
     std::fs::create_dir(&outside)?;
     let store = disk.path().join("store");
-    Store::open(&store)?.create("c", sort.settings())?;
+    Store::open(&store)?.create("c", sort.settings().segment_bytes(SEGMENT_BYTES))?;
     command("sync", &["-f", &store.to_string_lossy()])?;
     let board = Board::open(&outside.join("board"))?;
     let mut crew = Crew::new(board)?;
@@ -120,6 +123,7 @@ fn round(
     // And on the disk what is durable.
     disk.unmount()?;
     disk.mount()?;
+    disk.write_single_pages()?;
     let end =
         place.open()?.last_seq().map_err(|e| format!("after the file system was mounted again: {e}"))?;
     examined(&judge::surviving(acks, end, verdict), verdict)
