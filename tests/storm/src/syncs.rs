@@ -2,6 +2,7 @@
 //! that is not there when the file system is mounted again.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ pub fn run(disks: &Disks, rounds: u64, seed: u64) -> Result<Verdict> {
 
 fn round(
     disks: &Disks,
-    beneath: &std::path::Path,
+    beneath: &Path,
     number: u64,
     sort: kills::Sort,
     seed: u64,
@@ -92,7 +93,7 @@ fn round(
     for _ in 0..FAILURES {
         resize(used(beneath)? + SPACE)?;
         let (failed, durable) = (failures(), board.durable_acks.load(Ordering::Relaxed));
-        until(&mut crew, verdict, "a failure", || failures() > failed)?;
+        until(&mut crew, &place.outside, "a failure", || failures() > failed)?;
         // Who opens the files after the failure is told by the kernel that all is well.
         write(&mut crew, 2)?;
         children::sleep(Duration::from_millis(800))?;
@@ -100,7 +101,7 @@ fn round(
         told += failures() - failed;
         resize(IMAGE_BYTES * 2)?;
         let durable = board.durable_acks.load(Ordering::Relaxed);
-        until(&mut crew, verdict, "that durable appends go on", || {
+        until(&mut crew, &place.outside, "that durable appends go on", || {
             board.durable_acks.load(Ordering::Relaxed) >= durable + ENOUGH
         })?;
     }
@@ -140,7 +141,7 @@ fn round(
 }
 
 /// The bytes that the files in a directory take.
-fn used(dir: &std::path::Path) -> Result<u64> {
+fn used(dir: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
         bytes += entry?.metadata()?.blocks() * 512;
@@ -149,12 +150,14 @@ fn used(dir: &std::path::Path) -> Result<u64> {
 }
 
 /// Waits until something is so, as long as all children live.
-fn until(crew: &mut Crew, verdict: &mut Verdict, what: &str, so: impl Fn() -> bool) -> Result<()> {
+fn until(crew: &mut Crew, outside: &Path, what: &str, so: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
     while !so() {
         children::sleep(Duration::from_millis(5))?;
-        for what in crew.ended()? {
-            verdict.wrong(what);
+        let ended = crew.ended()?;
+        if !ended.is_empty() {
+            let told = report::read_violations(outside)?;
+            return Err(format!("{}: {}", ended.join("; "), told.join("; ")).into());
         }
         if begun.elapsed() > LONGEST {
             return Err(format!("{what} was waited for and did not come").into());
