@@ -22,6 +22,14 @@ pub enum Phase {
     End = 2,
 }
 
+impl Phase {
+    /// Whether a sync that returned before this was asked can be believed. While ext4 cuts itself off it drops what is written
+    /// back, and a sync may return without an error until its journal is aborted too: no power cut does that.
+    pub fn keeps_syncs(self) -> bool {
+        self != Phase::Cut
+    }
+}
+
 #[repr(C)]
 pub struct Layout {
     phase: AtomicU64,

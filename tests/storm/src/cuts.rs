@@ -113,15 +113,15 @@ impl<'a> Series<'a> {
             verdict.wrong(what);
         }
         self.board.set_phase(Phase::Cut);
-        let how = if tally.cuts % 2 == 0 { Cut::AtOnce } else { Cut::WithLog };
+        let how = if tally.cuts.is_multiple_of(2) { Cut::AtOnce } else { Cut::WithLog };
         self.disk.cut_off(how)?;
-        // Writers meet the cut; whatever they acknowledge as durable now must have been durable before.
+        // Writers meet the cut.
         children::sleep(Duration::from_millis(self.rng.u64(..60)))?;
         // Some have ended by themselves: with an error, or by a store to a mapping that nothing is behind any more.
         self.crew.kill_all()?;
         self.disk.unmount()?;
         self.disk.mount()?;
-        let restart = tally.cuts / 2 % 2 == 0;
+        let restart = (tally.cuts / 2).is_multiple_of(2);
         if restart {
             self.disks.start_system_anew()?;
             tally.restarts += 1;

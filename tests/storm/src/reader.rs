@@ -201,7 +201,8 @@ pub fn witness(place: &Place) -> Result<()> {
         let stats = cohort.stats()?;
         if path.at < stats.durable_seq {
             let hash = path.read_to(stats.durable_seq)?;
-            reporter.tell(&Report::Saw { epoch: stats.epoch, seq: path.at, hash, durable: true })?;
+            let durable = board.phase().keeps_syncs();
+            reporter.tell(&Report::Saw { epoch: stats.epoch, seq: path.at, hash, durable })?;
         }
         if path.at < stats.seq {
             let hash = path.read_to(stats.seq)?;

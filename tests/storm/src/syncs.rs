@@ -84,7 +84,7 @@ fn round(
     let weather = Weather::Failing;
     crew.start(Role::Compact(reader::Compact { place: place.clone(), weather }))?;
     let failures = || {
-        [&board.unknown, &board.poisoned, &board.failed]
+        [&board.unknown, &board.poisoned, &board.failed, &board.no_space]
             .iter()
             .map(|n| n.load(Ordering::Relaxed))
             .sum::<u64>()

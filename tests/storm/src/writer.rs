@@ -165,7 +165,11 @@ impl<'a> Worker<'a> {
     fn perform(&mut self, act: &Act) -> Result<Option<(Seq, bool)>> {
         loop {
             let e = match self.attempt(act) {
-                Ok(last) => return Ok(Some((last, act.durable && self.is_made_durable(act)))),
+                Ok(last) => {
+                    let durable =
+                        act.durable && self.is_made_durable(act) && self.board.phase().keeps_syncs();
+                    return Ok(Some((last, durable)));
+                }
                 Err(e) => e,
             };
             let counted = |counter: &std::sync::atomic::AtomicU64| {
