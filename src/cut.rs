@@ -9,7 +9,7 @@ use crate::names;
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
-use crate::segment::{Access, Segment};
+use crate::segment::{Access, Found, Linked, Segment};
 use crate::sys::{self, Patience};
 
 impl Attachment {
@@ -100,6 +100,10 @@ impl Journal {
 
     fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
         let mut from = end;
+        let epoch = self.epoch() + 1 + self.begun()?;
+        if self.durable_seq() == 0 {
+            self.home.sync_names().map_err(nothing_written)?;
+        }
         if self.is_poisoned()? {
             from = self.carry(spare, end.next_seq).map_err(|e| {
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.
@@ -121,7 +125,7 @@ impl Journal {
             self.synced(end.next_seq - 1);
         }
         let durable_seq = self.durable_seq().max(if from == end { end.next_seq - 1 } else { 0 });
-        spare.write_link(&crate::format::Link { durable_seq, ..self.link(self.epoch() + 1, from) })?;
+        spare.write_link(&crate::format::Link { durable_seq, ..self.link(epoch, from) })?;
         sys::reached("cut written");
         if let Err(e) = spare.sync() {
             self.sync_failed = true;
@@ -143,8 +147,8 @@ impl Journal {
         let durable_seq = self.durable_seq();
         let mut old = Scan::begin(&self.home.dir, &self.home.owner, Floor::Seq(durable_seq), Access::Write)?;
         old.skip_to(durable_seq + 1)?;
-        let place = old.place();
-        // From here on it is no blank spare: should we die, whoever needs the next one removes it.
+        let place = self.behind_what_is_durable(&old)?;
+        // From here on it is no blank spare, and will never be one again.
         self.forget_spare();
         let mut at = FRAMES_BEGIN;
         while old.place().next_seq < until {
@@ -165,6 +169,28 @@ impl Journal {
             at = end;
         }
         target.sync()?;
+        Ok(place)
+    }
+
+    /// Where a scan is, seen from a segment whose link is durable. One in which no record is durable may lose its link with the
+    /// rest of it, and then nothing may lead through it: it is left out.
+    fn behind_what_is_durable(&self, scan: &Scan) -> Result<Place> {
+        let mut place = scan.place();
+        let mut linked = scan.linked().cloned();
+        while let Some(Linked { link, .. }) = linked.filter(|linked| linked.link.previous != 0)
+            && place.offset == FRAMES_BEGIN
+        {
+            place = Place {
+                segment: link.previous,
+                offset: link.previous_end,
+                last_crc: link.previous_crc,
+                next_seq: place.next_seq,
+            };
+            linked = match Segment::open(&self.home.dir, place.segment, &self.home.owner, Access::Read)? {
+                Some(Found::Linked(linked)) => Some(linked),
+                _ => None,
+            };
+        }
         Ok(place)
     }
 }

@@ -98,8 +98,11 @@ impl Attachment {
             let begun = control.now();
             let end = control.ends().read();
             control.set_syncing_to(end.next_seq.saturating_sub(1));
-            (control.unsynced_from().max(1)..=end.segment)
-                .try_for_each(|number| self.sync_segment(number))
+            self.first_sync(control.durable_seq())
+                .and_then(|()| {
+                    (control.unsynced_from().max(1)..=end.segment)
+                        .try_for_each(|number| self.sync_segment(number))
+                })
                 .inspect(|()| sys::reached("synced"))
                 .map(|()| {
                     control.set_durable(end.next_seq.saturating_sub(1), end.segment);
@@ -112,6 +115,11 @@ impl Attachment {
         sys::reached("sync published");
         control.end_sync();
         led
+    }
+
+    /// While nothing is known to be durable, nor are the names that lead to it.
+    fn first_sync(&self, durable_seq: Seq) -> Result<()> {
+        if durable_seq == 0 { self.home.sync_names() } else { Ok(()) }
     }
 
     /// Syncs a segment, through the same descriptor as the last time: it is told of every failure since it was opened.
@@ -130,14 +138,15 @@ impl Attachment {
 
     fn sync_alone(&self, seq: Seq, timeout: Duration) -> Result<()> {
         let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (segments, written) = {
+        let (segments, written, durable_seq) = {
             let journal = self.journal()?;
-            if journal.durable_seq() >= seq {
+            let durable_seq = journal.durable_seq();
+            if durable_seq >= seq {
                 return Ok(());
             }
-            (journal.unsynced(), journal.next_seq() - 1)
+            (journal.unsynced(), journal.next_seq() - 1, durable_seq)
         };
-        if let Err(e) = self.sync_all(segments) {
+        if let Err(e) = self.first_sync(durable_seq).and_then(|()| self.sync_all(segments)) {
             self.poison(&Patience::of(timeout));
             return Err(durability_unknown(seq, e));
         }

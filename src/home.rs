@@ -47,6 +47,17 @@ impl Home {
         Ok(0)
     }
 
+    /// The names of the cohort and of its store reach the medium. Who made them may have died before, or failed: so who makes
+    /// something durable where nothing says that anything was, does this first.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        Dir::open(&self.dir.path().join(".."))?.sync()?;
+        // A directory that may not be read cannot be synced; whoever made the store in it had the same trouble.
+        match Dir::open(&self.dir.path().join("../..")) {
+            Ok(parent) => parent.sync(),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Where a writer's scan begins.
     pub(crate) fn floor(&self) -> Result<Floor> {
         match self.settings.fold {

@@ -276,7 +276,8 @@ impl Journal {
     /// Another host sees what is on the server when the lock is free, and nothing else.
     fn sync_under_lock(&mut self, seq: Seq) -> Result<()> {
         let Some(active) = self.scan.linked() else { return Err(no_segment(&self.home)) };
-        if let Err(e) = active.segment.sync() {
+        let names = if self.durable_seq == 0 { self.home.sync_names() } else { Ok(()) };
+        if let Err(e) = names.and_then(|()| active.segment.sync()) {
             self.mark_poisoned();
             return Err(durability_unknown(seq, e));
         }
@@ -379,7 +380,7 @@ impl Journal {
     /// Step 2 of an append.
     #[inline]
     pub(crate) fn find_tail(&mut self) -> Result<Turn<()>> {
-        let Some(control) = &self.control else { return self.catch_up() };
+        let Some(control) = &self.control else { return self.catch_up(true) };
         let end = control.ends().current();
         if !control.ends().is_settled() || end.segment == 0 {
             return self.repair(&end);
@@ -400,13 +401,8 @@ impl Journal {
         // If nothing is known, this process has read the journal when it attached, and goes on from there.
         let known = end.segment != 0 && self.scan.jump(end)?;
         self.attached = false;
-        self.catch_up()?.then(|()| {
+        self.catch_up(known)?.then(|()| {
             if let Some(control) = &self.control {
-                if !known {
-                    let unsynced = self.scan.segments_from(self.durable_seq + 1);
-                    let from = unsynced.first().map_or(0, |joint| joint.number);
-                    control.set_durable(self.durable_seq, from);
-                }
                 control.said(self.scan.durable_seq());
             }
             self.open_window();
@@ -415,8 +411,9 @@ impl Journal {
         })
     }
 
-    /// Reads on to the tail. Under the lock nobody else writes, so what is found there is what a crash has left.
-    fn catch_up(&mut self) -> Result<Turn<()>> {
+    /// Reads on to the tail. Under the lock nobody else writes, so what is found there is what a crash has left. `known`: shared
+    /// memory, if there is any, knows what is durable.
+    fn catch_up(&mut self, known: bool) -> Result<Turn<()>> {
         // Opened after the lock: before it, another host's writes may not have been in this host's cache.
         if self.home.reach == Reach::Network && !self.scan.reopen()? {
             self.scan = begin(&self.home)?;
@@ -443,6 +440,11 @@ impl Journal {
         };
         let settled = self.scan.chain().floor.min(self.next_seq() - 1);
         self.synced(self.scan.durable_seq().max(settled));
+        if !known && let Some(control) = &self.control {
+            // Before a cut, which may have to carry what is not.
+            let unsynced = self.scan.segments_from(self.durable_seq + 1);
+            control.set_durable(self.durable_seq, unsynced.first().map_or(0, |joint| joint.number));
+        }
         match end {
             Some(end) => self.cut(end),
             None if self.is_poisoned()? || self.is_of_another_boot() => self.cut(self.scan.place()),

@@ -74,6 +74,9 @@ mod sys;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod trust;
 mod value;
 mod verify;
 mod view;

@@ -17,6 +17,10 @@ pub(crate) const STORE: &str = "store.json";
 pub(crate) const COHORT: &str = "cohort.json";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const COMPACT_LOCK: &str = "compact.lock";
+#[cfg_attr(
+    any(not(target_os = "linux"), tallyfold_portable),
+    allow(dead_code, reason = "for the class memory")
+)]
 pub(crate) const CONTROL: &str = "control";
 pub(crate) const SNAPSHOT: &str = "snapshot.json";
 pub(crate) const SNAPSHOT_PREV: &str = "snapshot.prev.json";

@@ -41,11 +41,8 @@ impl Attachment {
         };
         let (number, mut spare) = match left {
             Some(left) if left.is_blank_from(FRAMES_BEGIN)? => (highest, Some(left)),
-            Some(left) => {
-                self.remove_begun(&left, patience)?;
-                (highest, None)
-            }
-            None => (highest + 1, None),
+            // Frames were being carried into it, by a process that is at it or dead. It stays: see `Journal::begun`.
+            _ => (highest + 1, None),
         };
         if spare.is_none() {
             spare = match self.name_new(number, known, len, patience) {
@@ -74,18 +71,6 @@ impl Attachment {
         self.journal()?.spare = Some(spare);
         if let Some(control) = self.control() {
             control.set_spare(number);
-        }
-        Ok(())
-    }
-
-    /// Frames were being carried into a spare, by a process that is at it or dead. Under the lock, it is dead.
-    fn remove_begun(&self, left: &Segment, patience: &Patience) -> Result<()> {
-        let _inside = self.enter(patience)?;
-        if let Some(Found::Spare(left)) =
-            Segment::open(&self.home.dir, left.number, &self.home.owner, Access::Write)?
-            && !left.is_blank_from(FRAMES_BEGIN)?
-        {
-            self.home.dir.remove(&names::segment(left.number))?;
         }
         Ok(())
     }
@@ -156,6 +141,27 @@ impl Journal {
             return Ok(None);
         }
         Ok(Some(spare))
+    }
+
+    /// How many segments behind the active one have frames and no link. A power cut may have taken the link, and readers may have seen it: each stands
+    /// for an epoch that may have been used.
+    pub(crate) fn begun(&self) -> Result<u64> {
+        let after = self.scan.place().segment;
+        let mut begun = 0;
+        for number in self.home.dir.names()?.iter().filter_map(|name| names::parse_segment(name)) {
+            if number <= after {
+                continue;
+            }
+            let segment = match Segment::open(&self.home.dir, number, &self.home.owner, Access::Read)? {
+                Some(Found::Spare(spare)) => Some(spare),
+                Some(Found::Damaged(damaged)) => damaged.segment,
+                _ => None,
+            };
+            if let Some(segment) = segment {
+                begun += u64::from(!segment.is_blank_from(FRAMES_BEGIN)?);
+            }
+        }
+        Ok(begun)
     }
 
     /// Whatever is there under the next number is no spare to rely on.

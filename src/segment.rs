@@ -287,7 +287,7 @@ impl Segment {
             Some(window) => {
                 // The padding stands there already: behind the tail there are only zeros.
                 let (head, crc) = header.encode(self.salt());
-                window.write([&head, &body.bytes], at);
+                self.file.store(window, [&head, &body.bytes], at);
                 Ok(crc)
             }
             None => {

@@ -14,12 +14,21 @@ pub(crate) struct Tail {
     places: HashMap<Arc<str>, u32>,
     /// The places, in the order of the bytes of their keys; made when asked for, gone when a key is added.
     sorted: OnceLock<Vec<u32>>,
+    /// Roughly what all of this takes in memory.
+    bytes: usize,
+}
+
+/// What a key and its entry take beside their text.
+const OVERHEAD: usize = 128;
+
+fn len(entry: &Option<Entry>) -> usize {
+    entry.as_ref().map_or(0, |entry| entry.json.len())
 }
 
 impl Tail {
-    /// How many keys it has.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// Roughly how many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What has become of a key; `None`: nothing, as far as this tail goes.
@@ -27,12 +36,18 @@ impl Tail {
         self.places.get(key).map(|place| &self.entries[*place as usize].1)
     }
 
-    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Option<Entry>> {
-        self.places.get(key).map(|place| &mut self.entries[*place as usize].1)
+    /// Lets `change` make something new of what has become of a key. `None`: nothing has.
+    pub(crate) fn change<T>(&mut self, key: &str, change: impl FnOnce(&mut Option<Entry>) -> T) -> Option<T> {
+        let entry = &mut self.entries[*self.places.get(key)? as usize].1;
+        let before = len(entry);
+        let changed = change(entry);
+        self.bytes = self.bytes + len(entry) - before;
+        Some(changed)
     }
 
     /// Adds a key that is not there yet. Each takes more than four bytes of a segment's worth of memory, so a u32 counts them.
     pub(crate) fn add(&mut self, key: &str, entry: Option<Entry>) {
+        self.bytes += key.len() + len(&entry) + OVERHEAD;
         let key: Arc<str> = key.into();
         self.places.insert(Arc::clone(&key), self.entries.len() as u32);
         self.entries.push((key, entry));
@@ -87,9 +102,8 @@ mod tests {
             let from = format!("{}", from % 40);
             for (key, value) in steps {
                 let key = format!("{}", key % 40);
-                match tail.get_mut(&key) {
-                    Some(slot) => *slot = value.map(entry),
-                    None => tail.add(&key, value.map(entry)),
+                if tail.change(&key, |slot| *slot = value.map(entry)).is_none() {
+                    tail.add(&key, value.map(entry));
                 }
                 model.insert(key, value.map(entry));
                 let bound = if excluded { std::ops::Bound::Excluded(&*from) } else { std::ops::Bound::Included(&*from) };
@@ -98,7 +112,8 @@ mod tests {
                     return false;
                 }
             }
-            tail.len() == model.len() && model.iter().all(|(key, entry)| tail.get(key) == Some(entry))
+            let bytes = model.iter().map(|(key, entry)| key.len() + len(entry) + OVERHEAD).sum::<usize>();
+            tail.bytes() == bytes && model.iter().all(|(key, entry)| tail.get(key) == Some(entry))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cohort::Cohort;
 use crate::home::Home;
-use crate::sys::{self, Reach, faults};
+use crate::sys::{self, Reach};
 use crate::{LockClass, Settings, Store};
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -49,6 +49,10 @@ fn names(cohort: &Cohort) -> Vec<String> {
     names
 }
 
+fn fail_sync(cohort: &Cohort, suffix: &str, before: usize) {
+    sys::fail_sync(cohort.home().dir.path(), suffix, before);
+}
+
 /// The story: a sync fails, the kernel marks the lost pages clean, and every later sync says that all is well, also to
 /// processes that open the file afterwards. So what is not known durable must reach the disk from other pages.
 #[test]
@@ -59,7 +63,7 @@ fn after_a_failed_sync_the_next_append_by_anybody_carries_the_records_into_a_new
         let cohort = store.create("c", Settings::log().lock(class)).unwrap();
         cohort.append_durable("k", &1).unwrap();
         cohort.append("k", &2).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         let error = cohort.append_durable("k", &3).unwrap_err();
         assert!(error.is_durability_unknown() && error.seq() == Some(3), "{error}");
         assert!(error.to_string().contains("written as seq 3"), "{error}");
@@ -93,13 +97,13 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
     for (_dir, store, class) in stores() {
         let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
         cohort.append("k", &1).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
         // First the making of the new segment fails, then its name, then the records in it, then its link.
         for (suffix, before, poisoned) in
             [(".tmp", 0, false), ("2.journal", 0, false), ("2.journal", 1, true)]
         {
-            faults::fail_sync(suffix, before);
+            fail_sync(&cohort, suffix, before);
             let error = cohort.append("k", &3).unwrap_err();
             assert!(error.to_string().contains("nothing was written"), "{suffix} {before}: {error}");
             assert_eq!(error.is_poisoned(), poisoned, "{suffix} {before}: {error}");
@@ -109,7 +113,7 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
                 "what could not be synced is not used"
             );
         }
-        faults::fail_sync("2.journal", 2);
+        fail_sync(&cohort, "2.journal", 2);
         assert!(cohort.append("k", &3).is_err());
         assert!(
             names(&cohort).contains(&"00000002.poison".to_string()),
@@ -117,6 +121,99 @@ fn while_the_records_of_a_failed_sync_cannot_be_moved_nothing_is_appended() {
         );
         assert_eq!(cohort.append_durable("k", &3).unwrap(), 3, "the disk is well again");
         assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3)]);
+    }
+}
+
+/// The story: the sync failed in a segment that had just been begun. Its records were carried into the next one, whose link led
+/// back through it; but its own link was among what the sync had lost. After a power cut everything before was out of reach.
+#[test]
+fn no_link_leads_through_a_segment_of_which_nothing_was_ever_synced() {
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().segment_bytes(4096).lock(class)).unwrap();
+        // The sync of the spare goes well, and the first one after it is a part of the journal does not.
+        fail_sync(&cohort, "2.journal", 1);
+        let mut written = 0;
+        let unknown = loop {
+            match cohort.append_durable("k", &"x".repeat(1000)) {
+                Ok(seq) => written = seq,
+                Err(e) => break e,
+            }
+        };
+        assert!(unknown.is_durability_unknown() && unknown.seq() == Some(written + 1), "{unknown}");
+        assert_eq!(cohort.append_durable("k", &"y").unwrap(), written + 2);
+        drop(cohort);
+        let restarted = store.cohort("c").unwrap();
+        let dir = &restarted.home().dir;
+        let lost = dir.open_write("00000002.journal").unwrap();
+        let from = crate::format::BLOCK;
+        lost.write_at(&vec![0; lost.len().unwrap() as usize - from], from as u64).unwrap();
+        assert_eq!(
+            restarted.cursor(1).unwrap().collect::<Result<Vec<_>, _>>().unwrap().len() as u64,
+            written + 2
+        );
+        assert_eq!(restarted.append("k", &"z").unwrap(), written + 3);
+        assert!(!restarted.verify().unwrap().is_damaged());
+    }
+}
+
+/// The story: after a failed sync the records were carried into a new segment, and readers saw them there, in the next epoch. A
+/// power cut took the link, which was not synced yet. Who went on began the same epoch again, with other records under the
+/// same seqs.
+#[cfg(unix)]
+#[test]
+fn an_epoch_that_readers_saw_and_a_power_cut_took_is_not_begun_again() {
+    for (_dir, store, class) in stores() {
+        store.create("c", Settings::log().lock(class)).unwrap();
+        let seen = sys::in_forked_child(|| {
+            let cohort = store.cohort("c").unwrap();
+            cohort.append("k", &1).unwrap();
+            fail_sync(&cohort, "1.journal", 0);
+            assert!(cohort.append_durable("k", &2).unwrap_err().is_durability_unknown());
+            // The spare, the frames that are carried, and then the link.
+            fail_sync(&cohort, "2.journal", 2);
+            assert!(cohort.append("k", &3).is_err());
+            assert_eq!((values(&cohort), cohort.stats().unwrap().epoch), (vec![(1, 1), (2, 2)], 2));
+            // It ends without detaching.
+            std::mem::forget(cohort);
+            true
+        });
+        assert_eq!(seen, Some(0));
+
+        let cohort = store.cohort("c").unwrap();
+        let dir = &cohort.home().dir;
+        for (segment, frames) in [(1, true), (2, false)] {
+            // Neither what the first sync was for has reached the disk, nor the link.
+            let file = dir.open_write(&crate::names::segment(segment)).unwrap();
+            let from = if frames { crate::format::FRAMES_BEGIN } else { crate::format::BLOCK as u64 };
+            file.write_at(&[0; crate::format::BLOCK], from).unwrap();
+        }
+        dir.remove("00000002.poison").unwrap();
+        sys::pretend_boot(Some(1));
+        assert_eq!(cohort.append("k", &4).unwrap(), 1);
+        assert_eq!(cohort.stats().unwrap().epoch, 3);
+        assert!(!cohort.verify().unwrap().is_damaged());
+        sys::pretend_boot(None);
+    }
+}
+
+/// The story: who made the store, or the cohort, died before its name was on the medium. Another process found both, appended,
+/// and synced the segment: a power cut took the directory with the durable record in it.
+#[test]
+fn who_makes_something_durable_first_syncs_the_names_that_lead_to_it() {
+    for (dir, store, class) in stores() {
+        store.create("c", Settings::log().lock(class)).unwrap();
+        let watch = sys::Watch::over(dir.path());
+        for expected in [2, 0, 0] {
+            watch.record();
+            let cohort = store.cohort("c").unwrap();
+            cohort.append_durable("k", &1).unwrap();
+            let synced = watch.take().into_iter().filter(|event| match event {
+                sys::Event::SyncDirectory { at, .. } => at.as_os_str() == "" || at.as_os_str() == "store",
+                _ => false,
+            });
+            assert_eq!(synced.count(), expected, "{class:?}: once and for all");
+            cohort.detach().unwrap();
+        }
     }
 }
 
@@ -146,7 +243,7 @@ fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
         cohort.append("k", &1).unwrap();
         cohort.compact().unwrap();
         cohort.append("k", &2).unwrap();
-        faults::fail_sync("00000002.journal", 0);
+        fail_sync(&cohort, "00000002.journal", 0);
         assert!(cohort.compact().unwrap_err().is_durability_unknown());
         assert_eq!(
             cohort.home().watermark().unwrap(),
@@ -155,7 +252,7 @@ fn a_failed_sync_in_a_compaction_leaves_the_old_snapshot_and_every_record() {
         );
         cohort.append("k", &3).unwrap();
         for suffix in [".tmp", "snapshot"] {
-            faults::fail_sync(suffix, 0);
+            fail_sync(&cohort, suffix, 0);
             let _ = cohort.compact();
             assert_eq!(cohort.view().unwrap().get("k").unwrap().unwrap().json(), "3");
         }
@@ -180,7 +277,7 @@ fn a_cut_whose_sync_fails_is_tried_again_from_other_pages() {
             control.ends().begin();
         }
         segment.write_at(&[1, 2, 3], tail).unwrap();
-        faults::fail_sync("00000001.journal", 0);
+        fail_sync(&cohort, "00000001.journal", 0);
         assert!(cohort.append("k", &4).is_err());
         assert_eq!(cohort.append("k", &4).unwrap(), 4);
         assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
@@ -234,7 +331,7 @@ fn trusted_network_locks_sync_before_the_lock_is_free_and_see_what_other_hosts_w
     assert_eq!(other.view().unwrap().seq(), 60);
     assert!(!one.verify().unwrap().is_damaged());
     let active = names(&one).into_iter().rfind(|name| name.ends_with(".journal")).unwrap();
-    faults::fail_sync(&active, 0);
+    fail_sync(&other, &active, 0);
     let error = other.append("k", &1).unwrap_err();
     assert!(error.is_durability_unknown() && error.seq() == Some(61), "it is written: {error}");
     assert_eq!(one.append("k", &2).unwrap(), 62);

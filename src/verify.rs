@@ -184,6 +184,12 @@ impl Check<'_> {
                     }
                 }
                 Ok(None) => break,
+                // A power cut may bring back some of the segments that were retired, with gaps between them.
+                Err(e) if e.is_compacted() && e.seq().is_some_and(|first| first <= watermark + 1) => {
+                    let floor = e.seq().map_or(watermark, |first| first - 1);
+                    trail = Trail::begin(self.home, Floor::Seq(floor), watermark, Published::default())?;
+                    self.report.records.0 = 0;
+                }
                 Err(e) => {
                     self.damage(&e);
                     return Ok(());

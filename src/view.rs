@@ -28,6 +28,8 @@ pub struct View {
     seq: Seq,
     /// Why the base is not `snapshot.json`, if that was found damaged.
     damage: Option<Error>,
+    /// Whether the base is the previous snapshot, so that there is no other to rebuild it from.
+    over_previous: bool,
     /// What stands in for the base once a block of it was found damaged.
     rebuilt: OnceLock<(Error, Box<View>)>,
 }
@@ -104,8 +106,7 @@ impl View {
     /// The state at the base's watermark by another way: from the previous snapshot and the journal since.
     fn rebuild(&self, damage: Error) -> Result<&View> {
         let Some(base) = &self.base else { return Err(damage) };
-        // The base is the previous snapshot already: there is nothing else.
-        if self.damage.is_some() {
+        if self.over_previous {
             return Err(damage);
         }
         match Reader::over_previous(&self.home, base.head.seq) {
@@ -249,8 +250,8 @@ pub struct Reader {
     since: u64,
 }
 
-/// Beyond this many keys in the tail, a reader looks for a newer snapshot to stand on.
-const TAIL_KEYS: usize = 4096;
+/// Beyond this many bytes in the tail, a reader looks for a newer snapshot to stand on.
+const TAIL_BYTES: usize = 16 << 20;
 
 impl Reader {
     /// A reader at the tail, as far as the journal is whole, and what is wrong behind that.
@@ -298,6 +299,7 @@ impl Reader {
     pub(crate) fn over_previous(home: &Arc<Home>, until: Seq) -> Result<Reader> {
         let mut reader =
             Reader::over(home, home.snapshot(names::SNAPSHOT_PREV)?, None, Published::default())?;
+        reader.view.over_previous = true;
         reader.run(until)?;
         Ok(reader)
     }
@@ -330,6 +332,7 @@ impl Reader {
             base,
             tail: Tail::default(),
             seq,
+            over_previous: damage.is_some(),
             damage,
             rebuilt: OnceLock::new(),
         };
@@ -347,7 +350,7 @@ impl Reader {
             other => other?,
         }
         let active = self.trail.scan().place().segment;
-        if self.view.tail.len() > TAIL_KEYS && active != self.since {
+        if self.view.tail.bytes() > TAIL_BYTES && active != self.since {
             let watermark = self.view.base.as_ref().map_or(0, |base| base.head.seq);
             if self.view.home.watermark()? > watermark {
                 self.begin_anew()?;
@@ -392,8 +395,10 @@ impl Reader {
                     continue;
                 }
                 // A key that the tail has already costs no allocation of its own.
-                if let Some(entry) = self.view.tail.get_mut(record.key) {
-                    fold.apply_to(entry, &record)?;
+                if let Some(applied) =
+                    self.view.tail.change(record.key, |entry| fold.apply_to(entry, &record))
+                {
+                    applied?;
                     continue;
                 }
                 let old = match fold.needs_old() {

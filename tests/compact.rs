@@ -5,7 +5,7 @@ mod fixture;
 
 use std::fs;
 
-use fixture::{Fixture, flip, names, segments, state};
+use fixture::{Fixture, flip, names, segment, segments, state};
 use serde_json::json;
 use tallyfold::{Cohort, Compaction, Retain, Settings};
 
@@ -159,6 +159,65 @@ fn while_another_compacts_that_is_an_answer_and_no_error() {
     let lock = fs::File::open(cohort.path().join("compact.lock")).unwrap();
     fs4::FileExt::lock(&lock).unwrap();
     assert_eq!(cohort.compact().unwrap(), Compaction::Busy);
+}
+
+/// The story: a block of the snapshot was damaged, and one of the previous snapshot too. Each was rebuilt from the previous one, and
+/// so on, until the stack was full and the process was gone.
+#[test]
+fn a_block_damaged_in_both_snapshots_is_an_error_and_not_the_end_of_the_process() {
+    for settings in [Settings::latest(), Settings::merge()] {
+        let fixture = Fixture::new();
+        let cohort = fixture.create("c", settings.compact_bytes(0));
+        cohort.append("old", &json!({"i": 0})).unwrap();
+        for i in 1..3 {
+            cohort.append("new", &json!({"i": i})).unwrap();
+            cohort.compact().unwrap();
+        }
+        cohort.append("new", &json!({"more": 1})).unwrap();
+        drop(cohort);
+        let cohort = fixture.reopen("c");
+        for name in ["snapshot.json", "snapshot.prev.json"] {
+            let path = cohort.path().join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            flip(&path, text.find("\"old\"").unwrap() as u64 + 1);
+        }
+        // A merge reads what was there before; a view of the latest values finds it when it is asked for a line.
+        let found = cohort.view().and_then(|view| view.get("old"));
+        assert!(found.unwrap_err().is_corruption());
+        let found = cohort.view().and_then(|view| view.iter().map(|item| item.map(|_| ())).collect());
+        let found: tallyfold::Result<Vec<()>> = found;
+        assert!(found.unwrap_err().is_corruption());
+        assert!(cohort.compact().unwrap_err().is_corruption());
+        assert!(cohort.verify().unwrap().is_damaged());
+    }
+}
+
+/// The story: power was cut while segments were removed, twice, and some of the names came back: an older piece of the journal,
+/// a gap, another piece, another gap. Verify took the second gap for damage.
+#[test]
+fn retired_segments_that_come_back_with_gaps_between_them_are_no_damage() {
+    let (fixture, aside) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let cohort = fixture.create("c", Settings::latest().compact_bytes(0));
+    for i in 0..6 {
+        cohort.append("k", &i).unwrap();
+        if let number @ (1 | 3) = *segments(&cohort).last().unwrap() {
+            fs::copy(segment(&cohort, number), aside.path().join(number.to_string())).unwrap();
+        }
+        cohort.compact().unwrap();
+    }
+    let whole = state(&cohort.view().unwrap());
+    assert!(*segments(&cohort).first().unwrap() > 4);
+    for number in [1, 3] {
+        fs::copy(aside.path().join(number.to_string()), segment(&cohort, number)).unwrap();
+    }
+    let report = cohort.verify().unwrap();
+    assert!(!report.is_damaged(), "{:?}", report.findings);
+    assert_eq!(report.records, (6, 6), "what the newest snapshot was folded from");
+    cohort.append("k", &6).unwrap();
+    cohort.compact().unwrap();
+    assert!(*segments(&cohort).first().unwrap() > 4, "and they go with the next compaction");
+    assert!(!cohort.verify().unwrap().is_damaged());
+    assert_ne!(state(&cohort.view().unwrap()), whole);
 }
 
 #[test]

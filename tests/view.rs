@@ -144,3 +144,30 @@ fn a_block_found_damaged_half_way_is_gone_around_without_a_gap_or_a_second_time(
         assert!(view.damage().is_some(), "byte {offset}");
     }
 }
+
+#[test]
+fn a_kept_reader_with_much_in_memory_moves_on_to_a_newer_snapshot() {
+    let fixture = Fixture::new();
+    let cohort = fixture.create("c", Settings::latest().compact_bytes(0));
+    let mut reader = cohort.reader().unwrap();
+    let value = "v".repeat(1 << 20);
+    let append = |keys: std::ops::Range<u32>| {
+        for i in keys {
+            cohort.append(&format!("k{i}"), &value).unwrap();
+        }
+        cohort.last_seq().unwrap()
+    };
+    // Little: it goes on with what it has in memory.
+    let seq = append(0..4);
+    cohort.compact().unwrap();
+    assert_eq!((reader.refresh().unwrap(), reader.get("k0").unwrap().unwrap().seq()), (seq, 1));
+    assert_eq!(reader.blocks_read(), 0);
+    // Much: what is folded is taken from the snapshot.
+    append(4..20);
+    cohort.compact().unwrap();
+    let seq = append(20..21);
+    assert_eq!((reader.refresh().unwrap(), reader.get("k0").unwrap().unwrap().seq()), (seq, 1));
+    assert!(reader.blocks_read() > 0);
+    assert_eq!(reader.get("k20").unwrap().unwrap().seq(), 21);
+    assert_eq!(reader.iter().count(), 21);
+}

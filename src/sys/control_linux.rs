@@ -200,6 +200,23 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     Ok(())
 }
 
+/// Makes a copied control one of this directory: then it is what a dead process has left here.
+#[cfg(test)]
+pub(super) fn adopt(dir: &Dir) -> Result<()> {
+    let file = match dir.open_write(names::CONTROL) {
+        Ok(file) if file.len()? == SIZE => file,
+        _ => return Ok(()),
+    };
+    let mapped = map(&file)?;
+    let identity = &mapped.layout().identity.0;
+    let (device, control_inode) = file.identity()?;
+    let (_, lock_inode) = dir.open_write(names::LOCK)?.identity()?;
+    identity.control_inode.store(control_inode, Ordering::Relaxed);
+    identity.lock_inode.store(lock_inode, Ordering::Relaxed);
+    identity.device.store(device, Ordering::Relaxed);
+    Ok(())
+}
+
 fn create(dir: &Dir) -> Result<File> {
     let file = dir.create(names::CONTROL)?;
     // Reserved, because a store into a hole of a full disk would be SIGBUS.

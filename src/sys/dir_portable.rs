@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::seam::{At, Op, Seam};
+use super::seam_here::Here;
 use super::{File, Names, PerProcess};
 use crate::error::{Error, Kind, Result};
 
@@ -24,11 +26,17 @@ impl Dir {
     }
 
     pub(crate) fn make(path: &Path) -> Result<()> {
-        fs::create_dir_all(path).map_err(|e| Error::io("cannot make the directory", path, e))
+        let op = Op::MakeDirectory(At { dir: path, name: "" });
+        Here::pass(op, || fs::create_dir_all(path))
+            .map_err(|e| Error::io("cannot make the directory", path, e))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn at<'a>(&'a self, name: &'a str) -> At<'a> {
+        At { dir: &self.path, name }
     }
 
     pub(crate) fn sub(&self, name: &str) -> Result<Dir> {
@@ -42,7 +50,7 @@ impl Dir {
 
     pub(crate) fn make_sub(&self, name: &str) -> Result<bool> {
         let path = self.path.join(name);
-        match fs::create_dir(&path) {
+        match Here::pass(Op::MakeDirectory(self.at(name)), || fs::create_dir(&path)) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(e) => Err(Error::io("cannot make the directory", &path, e)),
@@ -75,7 +83,8 @@ impl Dir {
 
     pub(crate) fn create(&self, name: &str) -> Result<File> {
         let path = self.path.join(name);
-        match fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+        let create = || fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        match Here::pass(Op::Create(self.at(name)), create) {
             Ok(file) => Ok(File::new(file, path)),
             Err(e) => Err(Error::io("cannot create", &path, e)),
         }
@@ -96,12 +105,14 @@ impl Dir {
 
     pub(crate) fn rename_into(&self, from: &str, target: &Dir, to: &str) -> Result<()> {
         let path = self.path.join(from);
-        fs::rename(&path, target.path.join(to))
+        let op = Op::Rename { from: self.at(from), to: target.at(to) };
+        Here::pass(op, || fs::rename(&path, target.path.join(to)))
             .map_err(|e| Error::io(format!("cannot rename to {to}"), &path, e))
     }
 
     pub(crate) fn rename_directory(&self, from: &str, to: &str) -> Result<bool> {
-        match fs::rename(self.path.join(from), self.path.join(to)) {
+        let op = Op::Rename { from: self.at(from), to: self.at(to) };
+        match Here::pass(op, || fs::rename(self.path.join(from), self.path.join(to))) {
             Ok(()) => Ok(true),
             Err(_) if self.exists(to)? => Ok(false),
             Err(e) => Err(Error::io(format!("cannot rename to {to}"), &self.path.join(from), e)),
@@ -109,7 +120,8 @@ impl Dir {
     }
 
     pub(crate) fn link(&self, from: &str, to: &str) -> Result<bool> {
-        match fs::hard_link(self.path.join(from), self.path.join(to)) {
+        let op = Op::Link { from: self.at(from), to: self.at(to) };
+        match Here::pass(op, || fs::hard_link(self.path.join(from), self.path.join(to))) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::io(format!("cannot link to {to}"), &self.path.join(from), e))
@@ -119,11 +131,13 @@ impl Dir {
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
-        self.removed(name, fs::remove_file(self.path.join(name)))
+        let remove = || fs::remove_file(self.path.join(name));
+        self.removed(name, Here::pass(Op::Remove(self.at(name)), remove))
     }
 
     pub(crate) fn remove_directory(&self, name: &str) -> Result<bool> {
-        self.removed(name, fs::remove_dir(self.path.join(name)))
+        let remove = || fs::remove_dir(self.path.join(name));
+        self.removed(name, Here::pass(Op::Remove(self.at(name)), remove))
     }
 
     fn removed(&self, name: &str, result: io::Result<()>) -> Result<bool> {
@@ -137,7 +151,8 @@ impl Dir {
     /// Systems that cannot open a directory as a file write its entries through; the others sync it.
     pub(crate) fn sync(&self) -> Result<()> {
         match fs::File::open(&self.path) {
-            Ok(dir) => dir.sync_all().map_err(|e| Error::io("cannot sync the directory", &self.path, e)),
+            Ok(dir) => Here::pass(Op::SyncDirectory(self.at("")), || dir.sync_all())
+                .map_err(|e| Error::io("cannot sync the directory", &self.path, e)),
             Err(_) if cfg!(not(unix)) => Ok(()),
             Err(e) => Err(Error::io("cannot sync the directory", &self.path, e)),
         }

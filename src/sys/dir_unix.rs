@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
 
+use super::seam::{At, Errno, Op, Seam};
+use super::seam_here::Here;
 use super::{File, Names};
 use crate::error::{Error, Kind, Result};
 
@@ -32,7 +34,9 @@ impl Dir {
             Some(parent) if !parent.as_os_str().is_empty() => std::fs::create_dir_all(parent),
             _ => Ok(()),
         };
-        made.and_then(|()| match rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+        let op = Op::MakeDirectory(At { dir: path, name: "" });
+        let make = || Here::pass(op, || rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)));
+        made.and_then(|()| match make() {
             Err(rustix::io::Errno::EXIST) => Ok(()),
             other => Ok(other?),
         })
@@ -41,6 +45,10 @@ impl Dir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn at<'a>(&'a self, name: &'a str) -> At<'a> {
+        At { dir: &self.path, name }
     }
 
     pub(crate) fn sub(&self, name: &str) -> Result<Dir> {
@@ -58,7 +66,8 @@ impl Dir {
 
     /// Makes a directory (mode 0700) in this one; `false` if the name is taken.
     pub(crate) fn make_sub(&self, name: &str) -> Result<bool> {
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700)) {
+        let make = || rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700));
+        match Here::pass(Op::MakeDirectory(self.at(name)), make) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(e) => Err(Error::io("cannot make the directory", &self.path.join(name), e.into())),
@@ -102,7 +111,8 @@ impl Dir {
     pub(crate) fn create(&self, name: &str) -> Result<File> {
         let path = self.path.join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
+        let create = || rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600));
+        let fd = Here::pass(Op::Create(self.at(name)), create)
             .map_err(|e| Error::io("cannot create", &path, e.into()))?;
         Ok(File::new(fd.into(), path))
     }
@@ -123,13 +133,15 @@ impl Dir {
 
     /// The same into another directory.
     pub(crate) fn rename_into(&self, from: &str, target: &Dir, to: &str) -> Result<()> {
-        rustix::fs::renameat(&self.fd, from, &target.fd, to)
+        let op = Op::Rename { from: self.at(from), to: target.at(to) };
+        Here::pass(op, || rustix::fs::renameat(&self.fd, from, &target.fd, to))
             .map_err(|e| Error::io(format!("cannot rename to {to}"), &self.path.join(from), e.into()))
     }
 
     /// Gives a directory the name `to` unless something that is not an empty directory has it: then `false`.
     pub(crate) fn rename_directory(&self, from: &str, to: &str) -> Result<bool> {
-        match rustix::fs::renameat(&self.fd, from, &self.fd, to) {
+        let op = Op::Rename { from: self.at(from), to: self.at(to) };
+        match Here::pass(op, || rustix::fs::renameat(&self.fd, from, &self.fd, to)) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOTDIR) => {
                 Ok(false)
@@ -141,7 +153,8 @@ impl Dir {
     /// A second name for a file; `false` where the name is taken or the file system has no links.
     pub(crate) fn link(&self, from: &str, to: &str) -> Result<bool> {
         use rustix::io::Errno;
-        match rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty()) {
+        let op = Op::Link { from: self.at(from), to: self.at(to) };
+        match Here::pass(op, || rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => Ok(false),
             Err(e) => Err(Error::io(format!("cannot link to {to}"), &self.path.join(from), e.into())),
@@ -159,7 +172,7 @@ impl Dir {
     }
 
     fn remove_as(&self, name: &str, flags: AtFlags) -> Result<bool> {
-        match rustix::fs::unlinkat(&self.fd, name, flags) {
+        match Here::pass(Op::Remove(self.at(name)), || rustix::fs::unlinkat(&self.fd, name, flags)) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(e) => Err(Error::io("cannot remove", &self.path.join(name), e.into())),
@@ -168,7 +181,8 @@ impl Dir {
 
     /// Names made, renamed and removed in this directory reach the medium.
     pub(crate) fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.fd).map_err(|e| Error::io("cannot sync the directory", &self.path, e.into()))
+        Here::pass(Op::SyncDirectory(self.at("")), || rustix::fs::fsync(&self.fd))
+            .map_err(|e| Error::io("cannot sync the directory", &self.path, e.into()))
     }
 
     /// Every name in it but `.` and `..`; names that are not UTF-8 are not ours and left out.
@@ -189,6 +203,12 @@ impl Dir {
     #[cfg(target_os = "linux")]
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.fd
+    }
+}
+
+impl Errno for rustix::io::Errno {
+    fn of(errno: i32) -> rustix::io::Errno {
+        rustix::io::Errno::from_raw_os_error(errno)
     }
 }
 
@@ -213,13 +233,10 @@ pub(crate) fn page_size() -> u64 {
 
 pub(super) fn allocate(file: &std::fs::File, len: u64) -> io::Result<bool> {
     use rustix::io::Errno;
-    loop {
-        return match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-            Ok(()) => Ok(true),
-            Err(Errno::INTR) => continue,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
-            Err(e) => Err(e.into()),
-        };
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::dir;
+use super::seam::{Bytes, Op, Seam};
+use super::seam_here::Here;
+use super::{Window, dir};
 use crate::error::{Error, Result};
 
 /// A regular file opened through [`Dir`](super::Dir).
@@ -52,6 +54,10 @@ impl File {
 
     /// Device and inode.
     #[cfg(unix)]
+    #[cfg_attr(
+        any(not(target_os = "linux"), tallyfold_portable),
+        allow(dead_code, reason = "for the class memory")
+    )]
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
@@ -91,7 +97,8 @@ impl File {
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
         let mut written = 0;
         while written < bytes.len() {
-            let error = match dir::write_at(&self.inner, &bytes[written..], offset + written as u64) {
+            let (rest, at) = (&bytes[written..], offset + written as u64);
+            let error = match Here::write(self.bytes(at), rest, |rest| dir::write_at(&self.inner, rest, at)) {
                 Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
                 Ok(n) => {
                     written += n;
@@ -108,11 +115,26 @@ impl File {
         Ok(())
     }
 
+    /// Stores `parts`, one behind the other, through a window on this file. See [`Window::write`].
+    #[inline]
+    pub(crate) fn store(&self, window: &Window, parts: [&[u8]; 2], offset: u64) {
+        Here::store(self.bytes(offset), parts, || window.write(parts, offset));
+    }
+
+    fn bytes(&self, offset: u64) -> Bytes<'_> {
+        Bytes { file: &self.inner, path: &self.path, offset }
+    }
+
     /// Reserves disk space up to `len`, growing the file with zeros. `false`: this file system promises nothing, and a write
     /// past the end will have to allocate.
     pub(crate) fn allocate(&self, len: u64) -> Result<bool> {
-        dir::allocate(&self.inner, len)
-            .map_err(|e| Error::io(format!("cannot reserve {len} bytes"), &self.path, e))
+        let op = Op::Allocate { file: &self.inner, path: &self.path };
+        loop {
+            return match Here::pass(op, || dir::allocate(&self.inner, len)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(|e| Error::io(format!("cannot reserve {len} bytes"), &self.path, e)),
+            };
+        }
     }
 
     /// Reserves space for the holes in what the file has of length, if there are any.
@@ -127,7 +149,11 @@ impl File {
     /// space is given back when the file is removed.
     pub(crate) fn punch(&self, from: u64, to: u64) {
         if from < to {
-            dir::punch(&self.inner, from, to - from);
+            let op = Op::Punch { file: &self.inner, path: &self.path, from, to };
+            let _ = Here::pass::<(), io::Error>(op, || {
+                dir::punch(&self.inner, from, to - from);
+                Ok(())
+            });
         }
     }
 
@@ -141,50 +167,16 @@ impl File {
     /// A failure is final for everything written since the last success: the kernel may have marked the lost pages clean, and
     /// the next call would say all is well. Never call it again to find out.
     pub(crate) fn sync_data(&self) -> Result<()> {
-        #[cfg(test)]
-        faults::sync(&self.path)?;
-        self.inner.sync_data().map_err(|e| Error::io("cannot sync", &self.path, e))
+        self.sync(|| self.inner.sync_data())
     }
 
     /// Data and metadata reach the medium (fsync). For files just made; see [`sync_data`](File::sync_data) on failures.
     pub(crate) fn sync_all(&self) -> Result<()> {
-        #[cfg(test)]
-        faults::sync(&self.path)?;
-        self.inner.sync_all().map_err(|e| Error::io("cannot sync", &self.path, e))
-    }
-}
-
-/// Failures that unit tests ask for, in their own thread.
-#[cfg(test)]
-pub(crate) mod faults {
-    use super::*;
-    use std::cell::RefCell;
-
-    thread_local! {
-        static FAILING: RefCell<Vec<(String, usize)>> = const { RefCell::new(Vec::new()) };
+        self.sync(|| self.inner.sync_all())
     }
 
-    /// A sync of a file whose name ends in `suffix` fails with EIO, once, after `before` of them have gone well.
-    pub(crate) fn fail_sync(suffix: &str, before: usize) {
-        FAILING.with_borrow_mut(|failing| failing.push((suffix.to_string(), before)));
-    }
-
-    pub(super) fn sync(path: &Path) -> Result<()> {
-        let name = path.to_string_lossy();
-        let fails = FAILING.with_borrow_mut(|failing| {
-            let Some(i) = failing.iter().position(|(suffix, _)| name.ends_with(suffix.as_str())) else {
-                return false;
-            };
-            if failing[i].1 == 0 {
-                failing.remove(i);
-                return true;
-            }
-            failing[i].1 -= 1;
-            false
-        });
-        match fails {
-            true => Err(Error::io("cannot sync", path, io::Error::other("injected fault"))),
-            false => Ok(()),
-        }
+    fn sync(&self, act: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        Here::pass(Op::Sync { file: &self.inner, path: &self.path }, act)
+            .map_err(|e| Error::io("cannot sync", &self.path, e))
     }
 }

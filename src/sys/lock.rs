@@ -127,6 +127,10 @@ impl LockFile {
 
     /// Device and inode.
     #[cfg(unix)]
+    #[cfg_attr(
+        any(not(target_os = "linux"), tallyfold_portable),
+        allow(dead_code, reason = "for the class memory")
+    )]
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         let meta = self.file()?.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;

@@ -36,6 +36,10 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+mod seam;
+#[cfg_attr(all(test, unix), path = "seam_testing.rs")]
+#[cfg_attr(not(all(test, unix)), path = "seam_none.rs")]
+mod seam_here;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "shared_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "shared_none.rs")]
 mod shared;
@@ -60,13 +64,13 @@ pub(crate) use clock::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
-#[cfg(test)]
-pub(crate) use file::faults;
 pub(crate) use file::{File, ShortWrite};
 pub(crate) use fork::PerProcess;
 pub(crate) use lock::{LockFile, Locked, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+#[cfg(all(test, unix))]
+pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, pretend_boot};
 pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;

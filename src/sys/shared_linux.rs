@@ -35,7 +35,7 @@ impl Window {
 
     /// Copies `parts`, one behind the other, to `offset`. The bytes must lie inside the window and inside the file.
     #[inline]
-    pub(crate) fn write(&self, parts: [&[u8]; 2], offset: u64) {
+    pub(super) fn write(&self, parts: [&[u8]; 2], offset: u64) {
         let mut at = offset as usize;
         for part in parts {
             assert!(

@@ -15,7 +15,7 @@ impl Window {
         match *self {}
     }
 
-    pub(crate) fn write(&self, _parts: [&[u8]; 2], _offset: u64) {
+    pub(super) fn write(&self, _parts: [&[u8]; 2], _offset: u64) {
         match *self {}
     }
 
