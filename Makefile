@@ -8,14 +8,10 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # Optimized, for it reads all that it has written again and again.
 RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 
-<<<<<<< HEAD
-.PHONY: demo test format lint check-tests doctest portable loom storm-short storm disks deny bench
-=======
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=50 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
-.PHONY: demo test format lint check-tests doctest portable loom crash deny bench
->>>>>>> main
+.PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
@@ -52,9 +48,8 @@ portable:
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
 
-<<<<<<< HEAD
-# Processes killed at random, disks cut off, failing and full (as root, else skipped): a minute. What finds faults is shown first to
-# find faults. STORM=--seed=N plans the same kills again.
+# Processes killed at random, disks cut off, failing and full (as root, else skipped): less than a minute. First the checks are
+# shown to find what they are for. STORM=--seed=N plans the same kills again.
 storm-short:
 	$(RUN_STORM) self-test $(STORM)
 	$(RUN_STORM) kills --kills 320 $(STORM)
@@ -71,12 +66,11 @@ disks:
 	$(RUN_STORM) cuts --cuts 200 $(STORM)
 	$(RUN_STORM) syncs --rounds 20 $(STORM)
 	$(RUN_STORM) full --cycles 80 $(STORM)
-=======
+
 # Every state that a crash may leave, a fault at every operation, a process killed before each: `make test` does a part of it,
 # this does much more, and prints what it did.
 crash:
 	$(CRASH) $(CARGO) test --quiet --lib trust -- --nocapture
->>>>>>> main
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:
