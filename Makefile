@@ -48,13 +48,12 @@ portable:
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
 
-# Processes killed at random, disks cut off, failing and full (as root, else skipped): less than a minute. First the checks are
+# Processes killed at random, disks cut off and full (as root, else skipped): less than a minute. First the checks are
 # shown to find what they are for. STORM=--seed=N plans the same kills again.
 storm-short:
 	$(RUN_STORM) self-test $(STORM)
 	$(RUN_STORM) kills --kills 320 $(STORM)
 	$(RUN_STORM) cuts --cuts 4 $(STORM)
-	$(RUN_STORM) syncs --rounds 2 $(STORM)
 	$(RUN_STORM) full --cycles 4 $(STORM)
 
 # Ten thousand kills.
