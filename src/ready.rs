@@ -121,6 +121,8 @@ impl Journal {
             None => self.spare.as_ref().map_or(0, |spare| spare.number),
         };
         if next <= self.scan.place().segment {
+            // Part of the journal by now. Who makes the next one must not take it for one that is ready.
+            self.forget_spare();
             return Ok(None);
         }
         // Looked up by name again: after a failed sync somebody may have removed the file that our handle leads to.
