@@ -5,17 +5,19 @@ CARGO ?= cargo
 ENGINE := --test compact --test damage --test model --test owned_files --test processes --test recover --test view
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+# Optimized, for it reads all that it has written again and again.
+RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
-.PHONY: demo test format lint check-tests doctest portable loom crash deny bench
+.PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom
+test: format lint check-tests doctest portable loom storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -45,6 +47,24 @@ portable:
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
+
+# Processes killed at random, disks cut off and full (as root, else skipped): less than a minute. First the checks are
+# shown to find what they are for. STORM=--seed=N plans the same kills again.
+storm-short:
+	$(RUN_STORM) self-test $(STORM)
+	$(RUN_STORM) kills --kills 320 $(STORM)
+	$(RUN_STORM) cuts --cuts 4 $(STORM)
+	$(RUN_STORM) full --cycles 4 $(STORM)
+
+# Ten thousand kills.
+storm:
+	$(RUN_STORM) kills --kills 10000 $(STORM)
+
+# The real file systems for longer; as root.
+disks:
+	$(RUN_STORM) cuts --cuts 200 $(STORM)
+	$(RUN_STORM) syncs --rounds 20 $(STORM)
+	$(RUN_STORM) full --cycles 80 $(STORM)
 
 # Every state that a crash may leave, a fault at every operation, a process killed before each: `make test` does a part of it,
 # this does much more, and prints what it did.

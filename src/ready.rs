@@ -20,6 +20,11 @@ impl Attachment {
     /// segment that is known to be so, for whoever syncs that segment later syncs no name.
     pub(crate) fn make_spare(&self, frame_len: u64, patience: &Patience) -> Result<()> {
         let _alone = self.control().map(|control| control.lock_ready(patience)).transpose()?;
+        // Somebody has made one while we waited for that. It may be part of the journal at any moment, and then a sync of ours
+        // could be told of a failure in place of the leader's.
+        if self.control().is_some_and(|control| control.spare() > control.ends().read().segment) {
+            return Ok(());
+        }
         let dir = &self.home.dir;
         let (known, reserved) = {
             let journal = self.journal()?;
@@ -54,7 +59,12 @@ impl Attachment {
             let _inside = self.enter(patience)?;
             match Segment::open(dir, number, &self.home.owner, Access::Write)? {
                 Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
-                _ => drop(dir.create(&names::poison(number))),
+                _ => {
+                    if let Some(control) = self.control() {
+                        control.set_poisoned(true);
+                    }
+                    drop(dir.create(&names::poison(number)));
+                }
             }
             return Err(e);
         }
@@ -111,6 +121,8 @@ impl Journal {
             None => self.spare.as_ref().map_or(0, |spare| spare.number),
         };
         if next <= self.scan.place().segment {
+            // Part of the journal by now. Who makes the next one must not take it for one that is ready.
+            self.forget_spare();
             return Ok(None);
         }
         // Looked up by name again: after a failed sync somebody may have removed the file that our handle leads to.
