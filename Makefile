@@ -9,7 +9,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 
 # How far `make crash` goes: see docs/reliability.md.
-CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=50 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
+CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
 .PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
 

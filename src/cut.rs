@@ -100,7 +100,9 @@ impl Journal {
 
     fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
         let mut from = end;
-        let epoch = self.epoch() + 1 + self.begun()?;
+        // The number of the segment, for that is used once: also if a power cut takes a link that readers have seen. The name is
+        // on the medium by then, and so are frames that were carried; only a spare without any is ever used again.
+        let epoch = spare.number.max(self.epoch() + 1);
         if self.durable_seq() == 0 {
             self.home.sync_names().map_err(nothing_written)?;
         }
@@ -135,6 +137,7 @@ impl Journal {
             let _ = self.home.dir.create(&names::poison(spare.number));
             return Err(e);
         }
+        self.cut = spare.number;
         self.synced(end.next_seq - 1);
         self.sync_failed = false;
         self.scan = begin(&self.home)?;

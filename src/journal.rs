@@ -40,6 +40,8 @@ pub(crate) struct Journal {
     pub(crate) sync_failed: bool,
     /// The highest seq this process knows to be durable: it said so on disk, or a sync of ours did.
     durable_seq: Seq,
+    /// The segment that was begun by a cut, and whose link is known to be on the medium.
+    pub(crate) cut: u64,
     /// The last seq that this process wrote.
     wrote: Seq,
     /// The segment and the offset at which compaction was last asked for.
@@ -190,6 +192,7 @@ impl Journal {
             attached: false,
             sync_failed: false,
             durable_seq: 0,
+            cut: 0,
             wrote: 0,
             looked_at: (0, 0),
             spare: None,
@@ -448,8 +451,25 @@ impl Journal {
         match end {
             Some(end) => self.cut(end),
             None if self.is_poisoned()? || self.is_of_another_boot() => self.cut(self.scan.place()),
-            None => Ok(Turn::Done(())),
+            None => self.settle_cut().map(|()| Turn::Done(())),
         }
+    }
+
+    /// Nothing is appended behind a cut before its link is on the medium. Who made it may have died over that.
+    fn settle_cut(&mut self) -> Result<()> {
+        let Some(Linked { segment, link }) = self.scan.linked() else { return Ok(()) };
+        // An epoch is the number of the segment that it begins with.
+        let is_cut = link.previous != 0 && link.epoch == segment.number;
+        if self.scan.place().offset != FRAMES_BEGIN || !is_cut || self.cut == segment.number {
+            return Ok(());
+        }
+        let number = segment.number;
+        if let Err(e) = segment.sync() {
+            self.mark_poisoned();
+            return Err(nothing_written(e));
+        }
+        self.cut = number;
+        Ok(())
     }
 
     /// Once for each process: whether nothing stands behind the tail, and the journal reaches the snapshot's watermark. After

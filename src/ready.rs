@@ -41,7 +41,7 @@ impl Attachment {
         };
         let (number, mut spare) = match left {
             Some(left) if left.is_blank_from(FRAMES_BEGIN)? => (highest, Some(left)),
-            // Frames were being carried into it, by a process that is at it or dead. It stays: see `Journal::begun`.
+            // Frames were being carried into it, by a process that is at it or dead. Its number may have been an epoch: it stays.
             _ => (highest + 1, None),
         };
         if spare.is_none() {
@@ -143,27 +143,6 @@ impl Journal {
             return Ok(None);
         }
         Ok(Some(spare))
-    }
-
-    /// How many segments behind the active one have frames and no link. A power cut may have taken the link, and readers may have seen it: each stands
-    /// for an epoch that may have been used.
-    pub(crate) fn begun(&self) -> Result<u64> {
-        let after = self.scan.place().segment;
-        let mut begun = 0;
-        for number in self.home.dir.names()?.iter().filter_map(|name| names::parse_segment(name)) {
-            if number <= after {
-                continue;
-            }
-            let segment = match Segment::open(&self.home.dir, number, &self.home.owner, Access::Read)? {
-                Some(Found::Spare(spare)) => Some(spare),
-                Some(Found::Damaged(damaged)) => damaged.segment,
-                _ => None,
-            };
-            if let Some(segment) = segment {
-                begun += u64::from(!segment.is_blank_from(FRAMES_BEGIN)?);
-            }
-        }
-        Ok(begun)
     }
 
     /// Whatever is there under the next number is no spare to rely on.

@@ -234,8 +234,11 @@ impl Store {
         if !dir.exists(names::LOCK)? {
             return Ok(false);
         }
-        let made =
-            self.fill(&dir, name, settings).and_then(|()| self.dir.rename_directory(&fresh, directory));
+        // The store's document is on the medium before a cohort is: whoever made the store may have died over it.
+        let made = self
+            .fill(&dir, name, settings)
+            .and_then(|()| self.dir.sync())
+            .and_then(|()| self.dir.rename_directory(&fresh, directory));
         match made {
             Ok(true) => self.dir.sync()?,
             // Somebody else has made it meanwhile, or we could not: what we made is of no use.

@@ -217,6 +217,43 @@ fn who_makes_something_durable_first_syncs_the_names_that_lead_to_it() {
     }
 }
 
+/// The story: who made a cut died before its link was synced. Another process appended behind it, a power cut took the link, and
+/// the next cut gave the same epoch and seqs to other records.
+#[cfg(unix)]
+#[test]
+fn nothing_is_appended_behind_a_cut_before_its_link_is_synced() {
+    // In the class memory a sync whose result is missing counts as a failure.
+    for (dir, store, class) in stores().into_iter().filter(|(.., class)| *class == LockClass::File) {
+        store.create("c", Settings::log().lock(class)).unwrap().append_durable("k", &1).unwrap();
+        sys::pretend_boot(Some(1));
+        let status = sys::in_forked_child(|| {
+            let cohort = store.cohort("c").unwrap();
+            sys::at_step("cut written", 0, sys::kill_self);
+            cohort.append("k", &2).is_ok()
+        });
+        assert_eq!(status, None, "it died there");
+        let watch = sys::Watch::over(dir.path());
+        watch.record();
+        store.cohort("c").unwrap().append("k", &2).unwrap();
+        let mut cut = None;
+        let done: Vec<bool> = watch
+            .take()
+            .into_iter()
+            .filter_map(|event| match event {
+                sys::Event::Found { at, file, .. } if at.ends_with("00000002.journal") => {
+                    cut = Some(file);
+                    None
+                }
+                sys::Event::Sync { file, .. } if Some(file) == cut => Some(true),
+                sys::Event::Write { file, .. } if Some(file) == cut => Some(false),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(done[..2], [true, false], "a sync, and then a frame");
+        sys::pretend_boot(None);
+    }
+}
+
 /// The story: a process has a spare ready, another one removes that file because a sync of it failed, and a third makes the
 /// next with the same number. A link written through the first one's handle would lead into a file without a name.
 #[test]

@@ -233,7 +233,12 @@ impl<'a> Explorer<'a> {
             DEATH | TORN => image.number(),
             _ => image.clone().without_control().number(),
         };
-        let key = (number, promise.made, boot);
+        // A cohort that was found made need not be on the medium before something in it is.
+        let made = match kind {
+            DEATH | TORN => promise.made,
+            _ => promise.made && (self.story.depth == 0 || !promise.durable.is_empty()),
+        };
+        let key = (number, made, boot);
         self.tally.states.entry(self.story.kinds[kind]).or_default().0 += 1;
         if let Some(known) = self.known.get(&key) {
             let outcome = Rc::clone(known);
@@ -243,11 +248,12 @@ impl<'a> Explorer<'a> {
         let distinct = &mut self.tally.states.entry(self.story.kinds[kind]).or_default().1;
         *distinct += 1;
         let again = self.limits.again > 0 && (*distinct as usize).is_multiple_of(self.limits.again);
+        let wrong = self.tally.wrong.len();
         let place = format!("{}, after {} at event {at}", self.story.name, self.story.kinds[kind]);
-        let outcome = Rc::new(self.make(&image, disk, promise, boot, again.then_some(&place)));
+        let outcome = Rc::new(self.make(&image, disk, promise, (made, boot), again.then_some(&place)));
         self.report(&outcome.wrong, kind, at);
         self.judge(&outcome, promise, must, kind, at);
-        if !outcome.wrong.is_empty() {
+        if self.tally.wrong.len() > wrong {
             self.keep(&image);
         }
         self.known.insert(key, Rc::clone(&outcome));
@@ -258,7 +264,9 @@ impl<'a> Explorer<'a> {
     fn keep(&self, image: &Image) {
         if let Some(kept) = std::env::var_os("TALLYFOLD_CRASH_KEEP") {
             let root = std::path::Path::new(&kept).join(format!("{:016x}", image.number()));
-            if std::fs::create_dir_all(&root).is_ok() {
+            if std::fs::create_dir_all(root.parent().unwrap_or(&root)).is_ok()
+                && std::fs::create_dir(&root).is_ok()
+            {
                 image.make(&root);
             }
         }
@@ -274,6 +282,10 @@ impl<'a> Explorer<'a> {
     ) {
         if outcome.wrong.is_empty() {
             let mut promise = promise.clone();
+            if !outcome.existed {
+                // It was made anew: another cohort.
+                promise.forget();
+            }
             for probe in super::recover::probes(self.story.depth) {
                 let id = self.story.ledger.id(&probe[0]).expect("probes are in the ledger");
                 promise.note(Note::Begun(self.story.ledger.batch_of(id)), self.story.ledger);
@@ -288,7 +300,7 @@ impl<'a> Explorer<'a> {
         image: &Image,
         disk: Option<&Disk>,
         promise: &Promise,
-        boot: Option<u8>,
+        (made, boot): (bool, Option<u8>),
         again: Option<&String>,
     ) -> Outcome {
         let dir = directory();
@@ -297,7 +309,7 @@ impl<'a> Explorer<'a> {
             settings: self.story.settings,
             ledger: self.story.ledger,
             history: &promise.history,
-            made: promise.made,
+            made,
             boot,
             depth: self.story.depth,
         };

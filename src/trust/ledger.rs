@@ -137,6 +137,11 @@ impl Promise {
         self.written.extend((first..).zip(ids));
     }
 
+    /// What readers have seen was in another cohort.
+    pub(super) fn forget(&mut self) {
+        self.seen.clear();
+    }
+
     /// A reader has found these. Returns what contradicts what another has found.
     pub(super) fn saw(&mut self, places: &[Place]) -> Vec<String> {
         let mut wrong = Vec::new();

@@ -57,7 +57,10 @@ fn explore_all(class: LockClass) {
     };
     let seed = asked("TALLYFOLD_CRASH_SEED", 1) as u64;
     let mut all = Tally::default();
-    for (i, workload) in workload::ALL.iter().enumerate() {
+    let only = std::env::var("TALLYFOLD_CRASH_ONLY").unwrap_or_default();
+    for (i, workload) in
+        workload::ALL.iter().enumerate().filter(|(_, workload)| workload.name.contains(&only))
+    {
         let recorded = record(workload, class);
         let tally = explore(workload.name, &recorded, &limits, seed.wrapping_mul(31) + i as u64);
         print(&format!("{}, lock class {class:?}", workload.name), &tally);

@@ -18,6 +18,8 @@ use crate::{Batch, Cohort, Settings, Store};
 /// What was found after a crash.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
+    /// Whether there was a cohort at all.
+    pub(super) existed: bool,
     /// By a reader, before anybody wrote.
     pub(super) before: Vec<Place>,
     /// After an append.
@@ -185,7 +187,8 @@ impl After<'_> {
         let path = root.join("store");
         let told = |e: crate::Error| format!("it cannot be opened: {e}");
         let existing = Store::open_existing(&path).and_then(|store| store.cohort(COHORT));
-        if self.made || existing.is_ok() {
+        outcome.existed = self.made || existing.is_ok();
+        if outcome.existed {
             outcome.before = read(&existing.map_err(told)?, self.ledger)?;
         }
         let store = Store::open(&path).map_err(told)?;
