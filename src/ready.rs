@@ -34,10 +34,16 @@ impl Attachment {
         let usual = reserved.clamp(FIRST_RESERVE, LARGE_RESERVE).min(self.home.settings.segment_bytes);
         let (least, len) = (FRAMES_BEGIN + frame_len, usual.max(FRAMES_BEGIN + frame_len));
         // A number is used once: the next one comes after all that were ever part of the journal, or are damaged.
-        let highest = dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max().unwrap_or(0);
-        let left = match Segment::open(dir, highest, &self.home.owner, Access::Write)? {
-            Some(Found::Spare(spare)) => Some(spare),
-            _ => None,
+        let (highest, left) = loop {
+            let highest =
+                dir.names()?.iter().filter_map(|name| names::parse_segment(name)).max().unwrap_or(0);
+            match Segment::open(dir, highest, &self.home.owner, Access::Write)? {
+                Some(Found::Spare(spare)) => break (highest, Some(spare)),
+                // Removed since the listing, as a spare that records could not be carried into. The number after it would leave
+                // a gap, and readers look for the next number only.
+                None if highest != 0 => {}
+                _ => break (highest, None),
+            }
         };
         let (number, mut spare) = match left {
             Some(left) if left.is_blank_from(FRAMES_BEGIN)? => (highest, Some(left)),

@@ -232,10 +232,27 @@ impl Scan {
                 Some(Found::Linked(_) | Found::Damaged(_)) => return Ok(Successor::Elsewhere),
                 // A power cut may have taken its link while there was another spare already, which was begun since.
                 Some(Found::Spare(_)) => next += 1,
-                None if self.dir.exists(&names::segment(number))? => return Ok(Successor::None),
-                None => return Ok(Successor::Elsewhere),
+                None => {
+                    // A number may be missing: that of a spare which records could not be carried into, and which was removed.
+                    if self.access == Access::Read
+                        && let Some(later) = self.after(next)?
+                    {
+                        next = later;
+                        continue;
+                    }
+                    return match self.dir.exists(&names::segment(number))? {
+                        true => Ok(Successor::None),
+                        false => Ok(Successor::Elsewhere),
+                    };
+                }
             }
         }
+    }
+
+    /// The lowest number of a segment after this one.
+    fn after(&self, number: u64) -> Result<Option<u64>> {
+        let names = self.dir.names()?;
+        Ok(names.iter().filter_map(|name| names::parse_segment(name)).filter(|other| *other > number).min())
     }
 
     /// The body of the frame of the last step.

@@ -91,7 +91,14 @@ fn round(
     };
     let (mut late, mut told) = (0, 0);
     for _ in 0..FAILURES {
-        resize(used(beneath)? + SPACE)?;
+        // Writers may have taken more than that meanwhile: then once more.
+        let mut tries = 0;
+        while let Err(e) = resize(used(beneath)? + SPACE) {
+            tries += 1;
+            if tries == 10 {
+                return Err(e);
+            }
+        }
         let (failed, durable) = (failures(), board.durable_acks.load(Ordering::Relaxed));
         until(&mut crew, &place.outside, "a failure", || failures() > failed)?;
         // Who opens the files after the failure is told by the kernel that all is well.
