@@ -1,12 +1,11 @@
 //! JSON merge patch (RFC 7396) on text.
 
 use super::nonfinite::{escape, has_nonfinite, unescape};
+use super::object::pairs;
 use super::{Fault, Text, key_of};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 /// serde_json parses nothing as deep as this, so no checked value is.
 const DEPTH_LIMIT: usize = 128;
@@ -69,11 +68,11 @@ fn merge_json(old: Option<&str>, patch: &str, depth: usize, out: &mut String) ->
 
     let mut members = Members::default();
     if let Some(old) = old.filter(|old| is_object(old)) {
-        for (key, value) in Pairs::of(old)? {
+        for (key, value) in pairs(old)? {
             members.with_key(key)?.old = Some(value);
         }
     }
-    for (key, value) in Pairs::of(patch)? {
+    for (key, value) in pairs(patch)? {
         members.with_key(key)?.patch = Some(value);
     }
 
@@ -133,42 +132,6 @@ impl<'a> Members<'a> {
         }
         // `place` is below `end` or is `end`, where a member has just been put.
         Ok(&mut self.in_order[place])
-    }
-}
-
-/// The members of an object as pairs of text, duplicates and all. Parsing them does not go into the
-/// values.
-struct Pairs<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'a> Pairs<'a> {
-    /// Takes the text of an object apart.
-    fn of(object: &'a str) -> Result<impl Iterator<Item = (&'a str, &'a str)>, Fault> {
-        let pairs: Pairs<'a> = serde_json::from_str(object)?;
-        Ok(pairs.0.into_iter().map(|(key, value)| (key.get(), value.get())))
-    }
-}
-
-impl<'de> Deserialize<'de> for Pairs<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs<'de>, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Pairs<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = members.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
     }
 }
 
