@@ -85,7 +85,7 @@ pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
-pub use fold::{Entry, EntryRef, Fold};
+pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
 pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
 pub use settings::{LockClass, Retain, Settings};
 pub use stats::Stats;

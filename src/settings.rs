@@ -100,8 +100,8 @@ impl Settings {
     /// by `log`).
     pub fn new(fold: Fold) -> Settings {
         Settings {
-            fold,
             retain: if fold == Fold::Log { Retain::All } else { Retain::None },
+            fold,
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             durable: false,
             lock: LockClass::Auto,
@@ -234,8 +234,8 @@ impl Settings {
     }
 
     /// The fold.
-    pub fn fold(&self) -> Fold {
-        self.fold
+    pub fn fold(&self) -> &Fold {
+        &self.fold
     }
 
     /// How long what is written may stay unsynced; `None`: as long as nobody asks.
@@ -268,7 +268,7 @@ impl Settings {
         if !(self.lock_timeout_s >= 0.0 && self.lock_timeout_s.is_finite()) {
             return outside("lock_timeout_s", &self.lock_timeout_s, "a number of seconds, 0 or more".into());
         }
-        Ok(())
+        self.fold.ready()
     }
 
     /// The text of `cohort.json`.
@@ -328,7 +328,7 @@ mod tests {
             (r#"{"fold":{"kind":"latest"},"colour":1}"#, Kind::Invalid, "unknown field `colour`"),
             (r#"{"retain":"none"}"#, Kind::Invalid, "missing field `fold`"),
             (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
-            (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Unsupported, "`top` is not yet supported"),
+            (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Invalid, "missing field `rank`"),
             (
                 r#"{"fold":{"kind":"latest"},"mirror":"x"}"#,
                 Kind::Unsupported,
