@@ -476,3 +476,28 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
         pipe.release();
     }
 }
+
+/// The story: whoever checked a cohort opened `compact.lock` as any other file. A thread that forked at that moment left a child
+/// with the descriptor; the checking process was killed, and no compactor got the lock while that child lived.
+#[test]
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+fn a_child_forked_while_a_cohort_is_checked_does_not_keep_the_compactor_off() {
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        let pipe = Arc::new(sys::Pipe::new().unwrap());
+        let status = sys::in_forked_child(|| {
+            let forks = Arc::clone(&pipe);
+            // Set in motion by the opening, so that a lock that is opened in any other way kills nobody.
+            sys::at_step("file to be locked opened", 0, move || {
+                sys::fork_and_linger(&forks);
+                sys::at_step("compactor held off", 0, sys::kill_self);
+            });
+            cohort.verify().is_ok()
+        });
+        assert_eq!(status, None, "a child was forked, and this one killed while it held the lock");
+        let folded = cohort.compact().unwrap();
+        assert!(matches!(folded, crate::Compaction::Folded { .. }), "while the grandchild lives: {folded:?}");
+        drop(pipe);
+    }
+}
