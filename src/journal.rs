@@ -430,7 +430,15 @@ impl Journal {
                     self.scan = begin(&self.home)?;
                 }
                 Step::Moved => return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path())),
-                Step::Tail { blank } if blank && self.rest_is_settled()? => break None,
+                Step::Tail { blank } if blank && self.rest_is_settled()? => {
+                    // After a failed sync the journal may have gone on already, in a segment that does not come next by its
+                    // number. To cut here again would be to cut off what was acknowledged there.
+                    if anew || !self.is_poisoned()? {
+                        break None;
+                    }
+                    anew = true;
+                    self.scan = begin(&self.home)?;
+                }
                 // Some of what led here was read before the lock was taken, and may have changed since.
                 Step::Tail { .. } | Step::Broken if !anew => {
                     anew = true;
