@@ -31,6 +31,9 @@ mod futex;
 #[cfg_attr(target_os = "linux", path = "holder_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "holder_unknown.rs")]
 mod holder;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+#[path = "layout_linux.rs"]
+mod layout;
 mod lock;
 mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
@@ -47,6 +50,9 @@ mod shared;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+#[path = "slots_linux.rs"]
+mod slots;
 #[cfg_attr(test, path = "step_testing.rs")]
 #[cfg_attr(not(test), path = "step_none.rs")]
 mod step;
