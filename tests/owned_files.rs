@@ -1,4 +1,4 @@
-//! What stands in place of a file that tallyfold owns, who may read a store, and full disks.
+//! Who may read and write a store, and full disks.
 #![allow(clippy::disallowed_methods, reason = "tests put odd things into stores")]
 
 mod fixture;
@@ -33,80 +33,6 @@ fn filled() -> Fixture {
     fixture.create("c", Settings::latest());
     use_it(fixture.store.path()).unwrap();
     fixture
-}
-
-#[test]
-fn a_link_a_fifo_or_a_directory_in_place_of_any_owned_file_is_refused_with_its_name() {
-    let whole = filled();
-    let cohort = whole.reopen("c");
-    let active = format!("{:08}.journal", fixture::segments(&cohort).last().unwrap());
-    for name in [
-        "store.json",
-        "c",
-        "c/cohort.json",
-        "c/lock",
-        "c/compact.lock",
-        "c/snapshot.json",
-        "c/snapshot.prev.json",
-        &format!("c/{active}"),
-    ] {
-        for kind in ["symbolic link", "fifo", "directory"] {
-            if (name, kind) == ("c", "directory") {
-                continue;
-            }
-            let odd = whole.copy();
-            let path = odd.store.path().join(name);
-            let away = odd.dir.path().join("away");
-            fs::rename(&path, &away).unwrap();
-            match kind {
-                "symbolic link" => symlink(&away, &path).unwrap(),
-                "fifo" => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
-                _ => fs::create_dir(&path).unwrap(),
-            }
-            let error = use_it(odd.store.path()).expect_err(&format!("{name} as {kind}"));
-            assert!(error.is_unsafe_file(), "{name} as {kind}: {error:?}");
-            let file = Path::new(name).file_name().unwrap().to_str().unwrap();
-            assert!(error.to_string().contains(file), "{name} as {kind}: {error}");
-            assert!(error.advice().is_some());
-        }
-    }
-}
-
-#[test]
-fn a_second_name_of_a_lock_or_a_segment_is_refused() {
-    for name in ["lock", "00000001.journal", "cohort.json"] {
-        let fixture = Fixture::new();
-        let cohort = fixture.create("c", Settings::latest());
-        fs::hard_link(cohort.path().join(name), fixture.dir.path().join("second")).unwrap();
-        let error = use_it(fixture.store.path()).unwrap_err();
-        assert!(error.is_unsafe_file() && error.to_string().contains("more than one name"), "{error}");
-    }
-}
-
-#[test]
-fn odd_cohort_names_are_encoded_inside_the_store_or_refused() {
-    let fixture = Fixture::new();
-    for name in
-        ["../x", "a/b", "..", ".", "/abs", "nul", "a\0b", "a\nb", "\u{1b}[31m", "ü", "store.json", "%41"]
-    {
-        let cohort = fixture.create(name, Settings::latest());
-        cohort.append("k", &name).unwrap();
-        assert_eq!(cohort.path().parent(), Some(fixture.store.path()), "{name:?}");
-        assert_eq!(
-            fixture.reopen(name).view().unwrap().get("k").unwrap().unwrap().to::<String>().unwrap(),
-            name
-        );
-    }
-    assert_eq!(fixture.store.cohorts().unwrap().len(), 12);
-    assert_eq!(names(fixture.dir.path()), ["store"], "nothing left the store");
-    for name in ["", &"x".repeat(300)] {
-        for error in [
-            fixture.store.create(name, Settings::latest()).unwrap_err(),
-            fixture.store.cohort(name).unwrap_err(),
-        ] {
-            assert!(error.is_invalid(), "{error}");
-        }
-    }
 }
 
 #[test]

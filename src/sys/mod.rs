@@ -14,6 +14,9 @@ mod boot;
 #[cfg_attr(unix, path = "clock_unix.rs")]
 #[cfg_attr(not(unix), path = "clock_std.rs")]
 mod clock;
+#[cfg_attr(test, path = "clock_testing.rs")]
+#[cfg_attr(not(test), path = "clock_real.rs")]
+mod clock_here;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
 mod control;
@@ -66,7 +69,9 @@ mod word;
 mod testing;
 
 pub(crate) use boot::boot_id;
-pub(crate) use clock::wall_clock_us;
+#[cfg(all(test, unix))]
+pub(crate) use clock_here::set_clock;
+pub(crate) use clock_here::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
