@@ -1,6 +1,7 @@
 //! Processes whose monotonic clocks differ: a time namespace has one of its own. What the wall clock does is tested within the
 //! crate, for a test cannot set it.
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test asks the system how long it is up")]
 
 mod fixture;
 
