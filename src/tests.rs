@@ -221,7 +221,7 @@ fn who_makes_something_durable_first_syncs_the_names_that_lead_to_it() {
 
 /// The story: who made a cut died before its link was synced. Another process appended behind it, a power cut took the link, and
 /// the next cut gave the same epoch and seqs to other records.
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 #[test]
 fn nothing_is_appended_behind_a_cut_before_its_link_is_synced() {
     // In the class memory a sync whose result is missing counts as a failure.

@@ -85,7 +85,7 @@ pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, preten
 pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
-#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
+#[cfg(all(test, unix))]
 pub(crate) use step::at_step;
 pub(crate) use step::reached;
 #[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
