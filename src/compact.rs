@@ -124,7 +124,7 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
         return Ok(Some(Compaction::Nothing));
     }
     // By the wall clock, which may have been set: an age below zero is no age.
-    let young = (0..YOUNG_US).contains(&(sys::wall_clock_us() - begun_us));
+    let young = (0..YOUNG_US).contains(&sys::wall_clock_us().saturating_sub(begun_us));
     Ok(young.then_some(Compaction::Busy))
 }
 

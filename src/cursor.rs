@@ -13,7 +13,7 @@ use crate::record::{Record, RecordRef, Seq};
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::Access;
-use crate::sys::{LockFile, Names, Patience};
+use crate::sys::{LockFile, Patience};
 
 /// How often a reader begins anew before it holds the compactor off.
 const RESTARTS: u32 = 3;
@@ -138,7 +138,7 @@ impl Trail {
             // Compaction overtook us again and again: hold it off while we look. Writers are not delayed by this.
             let compact_lock = match restarts {
                 ..=RESTARTS => None,
-                _ => self.home.dir.open_read(names::COMPACT_LOCK, Names::One).ok().map(LockFile::new),
+                _ => LockFile::open_read(&self.home.dir, names::COMPACT_LOCK).ok(),
             };
             let _held = match &compact_lock {
                 Some(lock) => Some(lock.shared(&Patience::of(self.home.timeout()))?),
