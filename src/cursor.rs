@@ -76,11 +76,19 @@ impl Trail {
     /// What is wrong with the frame that [`next`](Trail::next) returned last.
     #[cold]
     fn senseless(&self, header: &Header, what: &str) -> Error {
+        self.placed(
+            header,
+            Error::corruption(format!("a frame makes no sense: {what}")).at_seq(header.first_seq),
+        )
+    }
+
+    /// An error about the frame that [`next`](Trail::next) returned last, with the place of that.
+    #[cold]
+    pub(crate) fn placed(&self, header: &Header, e: Error) -> Error {
         let place = self.scan.place();
-        Error::corruption(format!("a frame makes no sense: {what}"))
+        e.at(&self.home.dir.path().join(names::segment(place.segment)))
             .in_segment(place.segment)
             .at_offset(place.offset - header.frame_len())
-            .at_seq(header.first_seq)
     }
 
     /// The next frame; `None` at the tail.

@@ -398,14 +398,14 @@ impl Reader {
                 if let Some(applied) =
                     self.view.tail.change(record.key, |entry| fold.apply_to(entry, &record))
                 {
-                    applied?;
+                    applied.map_err(|e| self.trail.placed(header, e))?;
                     continue;
                 }
                 let old = match fold.needs_old() {
                     true => self.view.base_entry(record.key)?,
                     false => None,
                 };
-                let new = fold.apply(old, &record)?;
+                let new = fold.apply(old, &record).map_err(|e| self.trail.placed(header, e))?;
                 self.view.tail.add(record.key, new);
             }
         }
