@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::attach::Published;
 use crate::chain::Floor;
+use crate::compact;
 use crate::error::{Error, Kind, Result};
 use crate::format::{Header, Unread};
 use crate::home::Home;
@@ -146,6 +147,7 @@ impl Trail {
             // Compaction overtook us again and again: hold it off while we look. Writers are not delayed by this.
             let compact_lock = match restarts {
                 ..=RESTARTS => None,
+                _ if compact::runs_here() => None,
                 _ => self.home.dir.open_read(names::COMPACT_LOCK, Names::One).ok().map(LockFile::new),
             };
             let _held = match &compact_lock {
