@@ -79,7 +79,7 @@ impl Base {
         let key = format!("k{:02}", i % 17);
         let mut state = self.states.last().unwrap().clone();
         let seq = self.states.len() as u64;
-        let value = (i % 9 != 0).then(|| json!({"i": i, "pad": "x".repeat(150 + i as usize % 90)}));
+        let value = (!i.is_multiple_of(9)).then(|| json!({"i": i, "pad": "x".repeat(150 + i as usize % 90)}));
         match &value {
             None => {
                 cohort.delete(&key).unwrap();
