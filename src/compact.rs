@@ -12,6 +12,7 @@
 //!
 //! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,12 +129,38 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
     Ok(young.then_some(Compaction::Busy))
 }
 
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread compacts: then it holds `compact.lock`, and its readers neither need it nor can have it.
+pub(crate) fn runs_here() -> bool {
+    RUNNING.get()
+}
+
+/// Makes [`runs_here`] true until it is dropped.
+struct Running;
+
+impl Running {
+    fn begin() -> Running {
+        RUNNING.set(true);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(false);
+    }
+}
+
 /// Steps 2 to 7, by the holder of `compact.lock`.
 fn fold_all(
     attachment: &Attachment,
     timeout: Duration,
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Compaction> {
+    let _running = Running::begin();
     let home = &attachment.home;
     remove_temporary(home)?;
     let Sealed { last, through, epoch } = attachment.seal(timeout)?;
