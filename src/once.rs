@@ -133,3 +133,47 @@ impl Cohort {
         })
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::error::Error;
+    use crate::{Settings, Store, sys};
+
+    #[test]
+    fn a_child_forked_by_the_function_neither_has_the_lock_nor_drops_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cohort = Store::open(dir.path().join("store")).unwrap().create("c", Settings::latest()).unwrap();
+        let entry = cohort.once("k", || {
+            for _ in 0..2 {
+                // The first child's end must not free the lock for the second one.
+                let status = sys::in_forked_child(|| {
+                    let hurried = cohort.clone().with_timeout(Duration::from_millis(10));
+                    hurried.once("k", || Ok::<_, Error>("child")).is_err_and(|e| e.is_lock_timeout())
+                });
+                assert_eq!(status, Some(0));
+            }
+            Ok::<_, Error>("parent")
+        });
+        assert_eq!(entry.unwrap().json(), r#""parent""#);
+    }
+
+    #[test]
+    fn a_child_that_lives_on_after_the_function_keeps_nothing_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let cohort = Store::open(dir.path().join("store")).unwrap().create("c", Settings::latest()).unwrap();
+        let pipe = sys::Pipe::new().unwrap();
+        let entry = cohort.once("k", || {
+            sys::fork_and_linger(&pipe);
+            Ok::<_, Error>("parent")
+        });
+        assert_eq!(entry.unwrap().seq(), 1);
+        // The grandchild lives, and keeps nothing locked.
+        cohort.delete("k").unwrap();
+        let again =
+            cohort.clone().with_timeout(Duration::from_millis(50)).once("k", || Ok::<_, Error>("again"));
+        assert_eq!(again.unwrap().seq(), 3);
+        pipe.release();
+    }
+}

@@ -116,7 +116,12 @@ fn tidy(key_dir: &Dir, committed: Option<&Committed>) -> Result<()> {
     }
     // Else a power cut could bring the name back without the files.
     key_dir.sync()?;
-    gone.iter().try_for_each(|name| key_dir.remove_tree(name).map(drop))
+    if gone.is_empty() {
+        return Ok(());
+    }
+    gone.iter().try_for_each(|name| key_dir.remove_tree(name).map(drop))?;
+    // Before staging goes, which would tell of them.
+    key_dir.sync()
 }
 
 /// A link is replaced by a rename, and never followed here.

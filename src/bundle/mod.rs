@@ -19,8 +19,6 @@
 mod commit;
 mod manifest;
 mod stage;
-#[cfg(all(test, unix))]
-mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -299,3 +299,87 @@ fn make_locked(bundles: &Dir, name: &str) -> Result<Option<(Dir, LockFile)>> {
     let held = lock.keep_exclusive()? && lock.is_named(&dir, names::LOCK)?;
     Ok(held.then_some((dir, lock)))
 }
+
+#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests write the files that are added")]
+
+    use std::fs;
+
+    use crate::{Cohort, Settings, Store, sys};
+
+    fn cohort() -> (tempfile::TempDir, Cohort) {
+        let dir = tempfile::tempdir().unwrap();
+        let cohort = Store::open(dir.path().join("store")).unwrap().create("c", Settings::latest()).unwrap();
+        (dir, cohort)
+    }
+
+    #[test]
+    fn a_file_that_is_changed_while_it_is_copied_is_refused() {
+        let (dir, cohort) = cohort();
+        let source = dir.path().join("source");
+        let change: [fn(&std::path::Path); 3] = [
+            |source| fs::write(source, vec![1; 3 << 20]).unwrap(),
+            |source| fs::OpenOptions::new().write(true).open(source).unwrap().set_len(1 << 20).unwrap(),
+            |source| {
+                let later = std::time::SystemTime::now() + std::time::Duration::from_secs(7);
+                fs::OpenOptions::new().write(true).open(source).unwrap().set_modified(later).unwrap();
+            },
+        ];
+        for change in change {
+            fs::write(&source, vec![0; 2 << 20]).unwrap();
+            let mut new = cohort.bundle("k").unwrap();
+            let changed = source.clone();
+            sys::at_step("a part of a file copied", 0, move || change(&changed));
+            let error = new.add_file("x", &source).unwrap_err();
+            assert!(error.is_conflict() && error.to_string().contains("changed while"), "{error}");
+            // Its writer has ended.
+            new.add_file("x", &source).unwrap();
+            let bundle = new.commit(&1).unwrap();
+            assert_eq!(fs::read(bundle.file("x").unwrap()).unwrap(), fs::read(&source).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_child_of_a_fork_leaves_its_parents_bundle_alone_and_may_commit_one_of_its_own() {
+        let (_dir, cohort) = cohort();
+        let mut new = cohort.bundle("k").unwrap();
+        new.add_bytes("x", b"parent").unwrap();
+        let mut slot = Some(new);
+        let status = sys::in_forked_child(|| {
+            let mut inherited = slot.take().unwrap();
+            let refused = inherited.add_bytes("y", b"child").is_err_and(|e| e.to_string().contains("fork"));
+            let refused = refused && inherited.commit(&"child").is_err_and(|e| e.is_invalid());
+            // It is its parent who lives: the child must not take what is staged for abandoned either.
+            let mut own = cohort.bundle("k").unwrap();
+            own.add_bytes("x", b"child").unwrap();
+            refused && own.commit(&"child").is_ok()
+        });
+        assert_eq!(status, Some(0));
+        let bundle = slot.unwrap().commit(&"parent").unwrap();
+        assert_eq!(fs::read(bundle.file("x").unwrap()).unwrap(), b"parent");
+        assert_eq!((bundle.seq(), bundle.files().len()), (2, 1));
+    }
+
+    #[test]
+    fn a_child_that_lives_on_does_not_keep_its_dead_parents_staging() {
+        let (dir, cohort) = cohort();
+        let root = dir.path();
+        let pipe = sys::Pipe::new().unwrap();
+        let status = sys::in_forked_child(|| {
+            let cohort = Store::open_existing(root.join("store")).unwrap().cohort("c").unwrap();
+            let _new = cohort.bundle("k").unwrap();
+            sys::fork_and_linger(&pipe);
+            sys::kill_self();
+            false
+        });
+        assert_eq!(status, None, "it was killed");
+        cohort.bundle("other").unwrap().commit(&1).unwrap();
+        let left: Vec<_> = fs::read_dir(cohort.path().join("bundles"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["other"]);
+        pipe.release();
+    }
+}
