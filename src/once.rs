@@ -61,18 +61,25 @@ impl Cohort {
             let held = lock.exclusive_after_work(&patience)?;
             // Whoever had it has taken the name away: others may lock another file of that name by now.
             if !lock.is_named(&dir, &name)? {
-                continue;
+                drop(held);
+                match self.entry_now(key)? {
+                    Some(entry) => return Ok(entry),
+                    None => continue,
+                }
             }
-            if let Some(entry) = self.entry_now(key)? {
-                return Ok(entry);
-            }
-            let value = f()?;
-            if !lock.is_ours() {
-                let forked =
-                    Error::invalid("the function was begun before a fork: its value is the parent's");
-                return Err(forked.advise("end the child inside the function").into());
-            }
-            let entry = self.first_of(key, &value)?;
+            let entry = match self.entry_now(key)? {
+                Some(entry) => entry,
+                None => {
+                    let value = f()?;
+                    if !lock.is_ours() {
+                        let forked = "the function was begun before a fork: its value is the parent's";
+                        return Err(Error::invalid(forked)
+                            .advise("end the child inside the function")
+                            .into());
+                    }
+                    self.first_of(key, &value)?
+                }
+            };
             // Not worth an error: the next one finds the entry before it looks for the file.
             let _ = lock.remove_name(&dir, &name);
             drop(held);

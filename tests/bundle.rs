@@ -17,11 +17,16 @@ use tallyfold::{Bundle, Cohort, Error, Settings, Store};
 
 const WORKER: &str = "TALLYFOLD_TEST_WORKER";
 
+/// What is done to a staging directory, with things from another place.
+type Spoil = fn(&Path, &Path);
+/// What is done to a version's directory.
+type Damage = fn(&Path);
+
 /// Commits weights, an empty file and a value that belong together by their number.
 fn commit(cohort: &Cohort, key: &str, n: u64, keep: usize) -> Result<Bundle, Error> {
     let mut new = cohort.bundle(key)?;
     new.add_bytes("weights.bin", &n.to_le_bytes().repeat(5000))?.add_bytes("empty", b"")?;
-    fs::write(new.create("n.txt")?, n.to_string()).unwrap();
+    new.add_bytes("n.txt", n.to_string().as_bytes())?;
     new.keep(keep);
     new.commit(&json!({ "n": n }))
 }
@@ -158,7 +163,7 @@ fn a_merge_merges_the_values_and_replaces_the_files() {
     new.commit(&json!({"auc": 0.5, "seed": 7})).unwrap();
     let mut new = cohort.bundle("k").unwrap();
     new.add_bytes("new.bin", b"2").unwrap();
-    new.commit(&json!({"auc": 0.6})).unwrap();
+    assert_eq!(new.commit(&json!({"auc": 0.6})).unwrap().json(), r#"{"auc":0.6,"seed":7}"#);
     let found = cohort.open_bundle("k").unwrap().unwrap();
     assert_eq!(found.json(), r#"{"auc":0.6,"seed":7}"#);
     assert_eq!(found.files().len(), 1);
@@ -195,10 +200,12 @@ fn odd_names_links_and_special_files_are_refused_and_the_old_bundle_stays() {
     assert!(new.add_bytes("x", b"").unwrap_err().to_string().contains("already"));
     drop(new);
 
-    let spoil: [(&str, fn(&Path, &Path)); 7] = [
+    let spoil: [(&str, Spoil); 7] = [
         ("symbolic link", |dir, place| symlink(place.join("file"), dir.join("odd")).unwrap()),
-        ("fifo", |dir, _| assert!(Command::new("mkfifo").arg(dir.join("odd")).status().unwrap().success())),
-        ("directory", |dir, _| fs::create_dir_all(dir.join("odd/inside")).unwrap()),
+        ("not a regular file", |dir, _| {
+            assert!(Command::new("mkfifo").arg(dir.join("odd")).status().unwrap().success())
+        }),
+        ("not a regular file", |dir, _| fs::create_dir_all(dir.join("odd/inside")).unwrap()),
         ("more than one name", |dir, place| fs::hard_link(place.join("file"), dir.join("odd")).unwrap()),
         ("own list", |dir, _| fs::write(dir.join("manifest.json"), b"{}").unwrap()),
         ("UTF-8", |dir, _| {
@@ -259,7 +266,7 @@ fn thousands_of_files_are_one_act() {
 
 #[test]
 fn what_is_not_what_was_committed_is_told_with_its_path() {
-    let spoil: [(&str, &str, fn(&Path)); 6] = [
+    let spoil: [(&str, &str, Damage); 6] = [
         ("verify", "weights.bin", |dir| flip(&dir.join("weights.bin"), 20_000)),
         ("open", "weights.bin", |dir| fixture::cut(&dir.join("weights.bin"), 39_999)),
         ("open", "n.txt", |dir| fs::remove_file(dir.join("n.txt")).unwrap()),

@@ -1,5 +1,4 @@
 //! `tallyfold bundle` and `tallyfold once`.
-#![cfg(feature = "cli")]
 #![allow(clippy::disallowed_methods, reason = "tests write the files that are added, and damage them")]
 
 mod common;
@@ -7,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Fixture, Running};
+use common::{Ended, Fixture, Running};
 use serde_json::json;
 
 fn with_files() -> Fixture {
@@ -90,10 +89,21 @@ fn a_file_size_limit_leaves_the_old_bundle() {
     let script = "ulimit -f 2048; exec \"$0\" \"$@\"";
     let mut limited = fixture.bare("sh", &["-c", script, common::TALLYFOLD]);
     limited.args(commit).arg("large").arg("--store").arg(fixture.store());
-    let ended: common::Ended = limited.output().unwrap().into();
+    let ended: Ended = limited.output().unwrap().into();
     ended.fails(1, &["make room", "large"]);
     assert_eq!(fixture.ok(&[&commit[..], &["--verify"]].concat()), first);
     assert_eq!(fs::read_dir(fixture.file("models", "bundles")).unwrap().count(), 1, "nothing staged is left");
+}
+
+/// What stands behind `--` is the command's, so the store is named in the environment.
+fn once(fixture: &Fixture, args: &[&str]) -> std::process::Command {
+    let mut command = fixture.bare(common::TALLYFOLD, &[&["once"], args].concat());
+    command.env("TALLYFOLD_STORE", fixture.store());
+    command
+}
+
+fn run_once(fixture: &Fixture, args: &[&str]) -> Ended {
+    once(fixture, args).output().unwrap().into()
 }
 
 #[test]
@@ -101,13 +111,13 @@ fn a_command_runs_once_and_what_it_prints_is_the_value() {
     let fixture = Fixture::new();
     fixture.ok(&["create", "cache"]);
     let script = "echo run >> runs; echo '{\"n\": 1.50}'";
-    let once = ["once", "cache", "k", "--", "sh", "-c", script];
+    let args = ["cache", "k", "--", "sh", "-c", script];
     for _ in 0..2 {
-        assert_eq!(fixture.ok(&once), "{\"n\":1.50}\n");
+        assert_eq!(run_once(&fixture, &args).ok(), "{\"n\":1.50}\n");
     }
     assert_eq!(fs::read_to_string(fixture.dir().join("runs")).unwrap(), "run\n");
     assert_eq!(
-        fixture.run(&[&["--json"], &once[..]].concat()).json()[0],
+        run_once(&fixture, &[&["--json"], &args[..]].concat()).json()[0],
         json!({"seq": 1, "value": {"n": 1.5}})
     );
     for (script, words) in [
@@ -116,12 +126,12 @@ fn a_command_runs_once_and_what_it_prints_is_the_value() {
         ("printf '\\377'", "UTF-8"),
         ("kill -9 $$", "has failed"),
     ] {
-        fixture.run(&["once", "cache", "other", "--", "sh", "-c", script]).fails(1, &[words]);
+        run_once(&fixture, &["cache", "other", "--", "sh", "-c", script]).fails(1, &[words]);
     }
-    fixture.run(&["once", "cache", "other", "--", "./no such command"]).fails(1, &["cannot be run"]);
-    fixture.run(&["once", "none", "k", "--", "true"]).fails(3, &["no cohort"]);
-    fixture.run(&["once", "cache", "k"]).fails(2, &["COMMAND"]);
-    assert_eq!(fixture.ok(&["once", "cache", "other", "--", "echo", "2"]), "2\n");
+    run_once(&fixture, &["cache", "other", "--", "./no such command"]).fails(1, &["cannot be run"]);
+    run_once(&fixture, &["none", "k", "--", "true"]).fails(3, &["no cohort"]);
+    run_once(&fixture, &["cache", "k"]).fails(2, &["COMMAND"]);
+    assert_eq!(run_once(&fixture, &["cache", "other", "--", "echo", "2"]).ok(), "2\n");
 }
 
 #[test]
@@ -130,7 +140,7 @@ fn who_waits_too_long_for_a_command_ends_with_4_and_takes_over_when_that_one_is_
     fixture.ok(&["create", "cache"]);
     // It ends when its input does: with this test at the latest.
     let script = "echo started >&2; read line; echo 1";
-    let mut command = fixture.command(&["once", "cache", "k", "--", "sh", "-c", script]);
+    let mut command = once(&fixture, &["cache", "k", "--", "sh", "-c", script]);
     command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut computing = Running::start(&mut command);
     let mut told = std::io::BufReader::new(computing.0.stderr.take().unwrap());
@@ -138,9 +148,9 @@ fn who_waits_too_long_for_a_command_ends_with_4_and_takes_over_when_that_one_is_
     std::io::BufRead::read_line(&mut told, &mut line).unwrap();
     assert_eq!(line, "started\n");
     let holder = format!("process {}", computing.0.id());
-    let again = ["once", "cache", "k", "--timeout", "0.05", "--", "echo", "2"];
-    fixture.run(&again).fails(4, &["no lock within", &holder]);
+    let again = ["cache", "k", "--timeout", "0.05", "--", "echo", "2"];
+    run_once(&fixture, &again).fails(4, &["no lock within", &holder]);
     computing.0.kill().unwrap();
     computing.0.wait().unwrap();
-    assert_eq!(fixture.ok(&again), "2\n");
+    assert_eq!(run_once(&fixture, &again).ok(), "2\n");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::manifest::{BundleFile, Committed, Place};
 use super::stage::{Staging, Value, remove_staging};
-use super::{Bundle, Newest, Record};
+use super::{Bundle, Fold, Newest, Record};
 use crate::cohort::Cohort;
 use crate::error::Result;
 use crate::home::Home;
@@ -79,11 +79,18 @@ pub(super) fn run(cohort: &Cohort, staging: &Staging, prepared: Prepared<'_>) ->
         }
     };
     let unfinished = tidy(&key_dir, Some(&committed)).err().map(Arc::new);
+    let Value { mut json, mut nonfinite } = value;
+    if cohort.settings().fold() == Fold::Merge
+        && let Ok(Newest::Is(merged)) = cohort.newest_bundle(key)
+        && merged.seq == seq
+    {
+        (json, nonfinite) = (merged.json, merged.nonfinite);
+    }
     Ok(Bundle {
         key: key.to_string(),
         seq,
-        json: value.json,
-        nonfinite: value.nonfinite,
+        json,
+        nonfinite,
         committed,
         files,
         key_dir: Arc::new(key_dir),

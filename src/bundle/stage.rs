@@ -182,7 +182,10 @@ impl NewBundle {
         names.sort_unstable();
         let mut files = Vec::with_capacity(names.len());
         for name in names {
-            let file = dir.open_read(&name, Names::One)?;
+            let file = dir.open_read(&name, Names::One).map_err(|e| match e.is_unsafe_file() {
+                true => e.advise("a bundle has regular files only, each with one name; remove what is none"),
+                false => e,
+            })?;
             file.sync_all()?;
             let (bytes, crc32) = measure(&file)?;
             if self.copied.get(&name).is_some_and(|copied| *copied != (bytes, crc32)) {
@@ -302,7 +305,11 @@ fn make_locked(bundles: &Dir, name: &str) -> Result<Option<(Dir, LockFile)>> {
 
 #[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
 mod tests {
-    #![allow(clippy::disallowed_methods, reason = "tests write the files that are added")]
+    #![allow(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        reason = "tests write the files that are added"
+    )]
 
     use std::fs;
 

@@ -202,7 +202,7 @@ impl Tally {
                 }
             }
         }
-        let mut random = place.len() as u64 * 0x9E37_79B9 | 1;
+        let mut random = (place.len() as u64).wrapping_mul(0x9E37_79B9) | 1;
         for _ in 0..super::asked("TALLYFOLD_CRASH_SAMPLES", 6) {
             let picks = states.iter().map(|n| {
                 random ^= random << 13;
