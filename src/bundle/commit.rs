@@ -208,8 +208,9 @@ fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 impl Cohort {
-    /// Removes the versions of bundles that the state does not name any more: those of keys that were deleted or got a value that
-    /// is no bundle, and what the dead have left. A commit does that for its own key. Keys that somebody is at work with are left out.
+    /// Removes the versions of bundles that the state does not name any more: those of keys that were deleted or got a value
+    /// that is no bundle, and what the dead have left. A commit does that for its own key. Keys that somebody is at work with
+    /// are left out.
     ///
     /// # Errors
     /// The first that there was; the other keys have been seen to all the same.

@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | in 1 | a staging directory whose lock is free | the next writer of any bundle of the cohort removes it |
 //! | after 2 | a version that no record names, and what is left of staging, which tells its key | the same |
-//! | after 3 | the new bundle; the older link, and versions that are not kept any more | the same writer sees to the link and removes them |
+//! | after 3 | the new bundle; the older link, and versions not kept any more | the same writer sees to both |
 
 mod commit;
 mod manifest;
@@ -215,8 +215,9 @@ impl Cohort {
         NewBundle::begin(self, key)
     }
 
-    /// The newest bundle of a key; `None` if it has none. Its manifest is checked, and that all files are there with the lengths it
-    /// says. In a cohort whose fold is `log` it is the newest record of the key that commits a bundle, unless a delete came after.
+    /// The newest bundle of a key; `None` if it has none. Its manifest is checked, and that all files are there with the lengths
+    /// it says. In a cohort whose fold is `log` it is the newest record of the key that commits a bundle, unless a delete came
+    /// after.
     ///
     /// # Errors
     /// `is_corruption` if something is missing or is not what was committed; else as [`view`](Cohort::view).
@@ -296,8 +297,8 @@ impl Cohort {
         Ok(record.map_or(Newest::None, Newest::Is))
     }
 
-    /// Each version's name tells after which record it was placed. So the newest version that a record commits is found by reading
-    /// from there, and nearly always that is the newest one.
+    /// Each version's name tells after which record it was placed. So the newest version that a record commits is found by
+    /// reading from there, and nearly always that is the newest one.
     fn newest_in_log(&self, key: &str) -> Result<Newest> {
         let key_dir =
             self.home().dir.sub(names::BUNDLES).and_then(|dir| dir.sub(&names::key_directory(key)?));

@@ -96,7 +96,13 @@ fn leftovers(cohort: &Cohort) -> Vec<String> {
             left.push(directory);
             continue;
         };
-        let bundle = cohort.open_bundle(&key).unwrap();
+        let bundle = match cohort.open_bundle(&key) {
+            Ok(bundle) => bundle,
+            Err(e) => {
+                left.push(format!("{key}: what cannot be opened: {e}"));
+                continue;
+            }
+        };
         let mut expected: HashSet<String> = HashSet::from([names::LOCK.to_string()]);
         if let Some(bundle) = &bundle {
             expected.extend(bundle.previous().iter().cloned());
