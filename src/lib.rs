@@ -47,6 +47,7 @@
 
 // The modules, in the order a record travels.
 mod attach;
+mod bundle;
 mod chain;
 mod cohort;
 mod compact;
@@ -61,6 +62,7 @@ mod home;
 mod housekeeping;
 mod journal;
 mod names;
+mod once;
 mod ready;
 mod record;
 mod recover;
@@ -81,6 +83,7 @@ mod value;
 mod verify;
 mod view;
 
+pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};

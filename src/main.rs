@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
-use cli::{append, compact, create, delete, demo, get, log, ls, stats, verify};
+use cli::{append, bundle, compact, create, delete, demo, get, log, ls, once, stats, verify};
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
@@ -32,6 +32,8 @@ fn run() -> Result<(), Failure> {
         Verb::Append(args) => append::run(&options, &args),
         Verb::Delete(args) => delete::run(&options, &args),
         Verb::Get(args) => get::run(&options, &args),
+        Verb::Bundle(args) => bundle::run(&options, &args),
+        Verb::Once(args) => once::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),

@@ -1,6 +1,7 @@
 //! The command line: one file for each verb, and what they share.
 
 pub(crate) mod append;
+pub(crate) mod bundle;
 pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -8,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod once;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
@@ -46,6 +48,10 @@ pub(crate) enum Verb {
     Delete(delete::Args),
     /// Print the value of a key, or the whole state
     Get(get::Args),
+    /// Commit files and a value as one act, or find the newest ones
+    Bundle(bundle::Args),
+    /// Print the value of a key; if there is none, one of all who ask computes it
+    Once(once::Args),
     /// Print the records of the journal, and follow it
     Log(log::Args),
     /// List the cohorts of the store
