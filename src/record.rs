@@ -306,7 +306,7 @@ fn fits(len: usize) -> Result<()> {
     Ok(())
 }
 
-fn refused(fault: value::Fault) -> Error {
+pub(crate) fn refused(fault: value::Fault) -> Error {
     Error::invalid(format!("the value cannot be taken as JSON: {fault}"))
 }
 

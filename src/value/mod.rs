@@ -29,6 +29,7 @@ pub(crate) use check::check;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
+pub(crate) use number::compare;
 pub(crate) use object::{FieldPath, Shape, elements, members};
 
 /// Under this name serde_json writes and reads a `RawValue`: the only way to tell one from any
