@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::alter;
 use crate::attach::Writer;
 use crate::compact::{self, Compaction};
 use crate::cursor::Cursor;
@@ -91,7 +92,7 @@ impl Cohort {
         self.home().dir.path().to_path_buf()
     }
 
-    /// Its settings.
+    /// Its settings, as they were when it was opened.
     pub fn settings(&self) -> &Settings {
         &self.home().settings
     }
@@ -394,6 +395,28 @@ impl Cohort {
     /// As [`compact`](Cohort::compact).
     pub fn compact_if_due(&self) -> Result<Compaction> {
         compact::run_if_due(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
+    }
+
+    /// Alters the settings, all but the fold and the class of lock: `change` is given those that are there and returns those that
+    /// are to be, which are returned. What `retain` says counts from the next compaction on, also in processes that run; the
+    /// others count in a process when it next opens the cohort.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// # let index = store.create("index", tallyfold::Settings::latest())?;
+    /// use tallyfold::Retain;
+    /// index.alter(|settings| Ok(settings.retain(Retain::Records(1000))))?;
+    /// index.alter(|settings| settings.with_json(r#"{"retain":{"bytes":1048576}}"#))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A program that [creates](crate::Store::create) the cohort with the old settings is then told that they conflict.
+    ///
+    /// # Errors
+    /// What `change` returns; `is_invalid` for settings that cannot be, or another fold or class of lock; `is_lock_timeout`
+    /// while somebody compacts. The document is as it was.
+    pub fn alter(&self, change: impl FnOnce(Settings) -> Result<Settings>) -> Result<Settings> {
+        alter::run(self.home(), self.timeout(), change)
     }
 
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.

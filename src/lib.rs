@@ -46,6 +46,7 @@
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 // The modules, in the order a record travels.
+mod alter;
 mod attach;
 mod chain;
 mod cohort;
@@ -67,6 +68,7 @@ mod previous;
 mod ready;
 mod record;
 mod recover;
+mod retire;
 mod scan;
 mod segment;
 mod settings;

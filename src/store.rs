@@ -154,12 +154,7 @@ impl Store {
             false => e,
         };
         let dir = self.dir.sub(&directory).map_err(none)?;
-        let text = read_document(&dir, names::COHORT, Names::One).map_err(none)?;
-        let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
-            Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
-            _ => e,
-        });
-        let settings = settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))?;
+        let settings = settings(&dir).map_err(none)?;
         let system = sys::file_system(&dir)?;
         let owner = Arc::new(Owner { store: self.id, cohort: name.to_string() });
         let home = Home {
@@ -301,6 +296,16 @@ fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
         dir.remove(&inside)?;
     }
     parent.remove_directory(name).map(|_| ())
+}
+
+/// What a cohort's document says.
+pub(crate) fn settings(dir: &Dir) -> Result<Settings> {
+    let text = read_document(dir, names::COHORT, Names::One)?;
+    let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
+        Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
+        _ => e,
+    });
+    settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))
 }
 
 fn read_document(dir: &Dir, name: &str, names: Names) -> Result<String> {
