@@ -68,6 +68,7 @@ mod previous;
 mod ready;
 mod record;
 mod recover;
+mod refold;
 mod retire;
 mod scan;
 mod segment;

@@ -14,11 +14,7 @@ const LOCK_VARIABLE: &str = "TALLYFOLD_LOCK";
 /// The settings that `tallyfold create` describes: JSON, or `@` and the name of a file that holds it, with a fold unless it
 /// names one itself.
 pub(crate) fn from_arguments(given: Option<&str>, fold: Option<Fold>) -> Result<Settings, Failure> {
-    let text = match given.map(|text| (text, text.strip_prefix('@'))) {
-        Some((_, Some(path))) => input::read_text(Path::new(path))?,
-        Some((text, None)) => text.to_string(),
-        None => "{}".to_string(),
-    };
+    let text = given.map_or(Ok("{}".to_string()), text)?;
     let settings = Settings::from_json(&completed(&text, fold.unwrap_or(Fold::Latest))?)?;
     match fold {
         Some(fold) if fold != settings.fold() => Err(Failure::new(
@@ -26,6 +22,14 @@ pub(crate) fn from_arguments(given: Option<&str>, fold: Option<Fold>) -> Result<
             format!("--fold {} and the fold {} of --settings differ", fold.name(), settings.fold().name()),
         )),
         _ => Ok(settings),
+    }
+}
+
+/// What is given: JSON, or `@` and the name of a file that holds it.
+pub(crate) fn text(given: &str) -> Result<String, Failure> {
+    match given.strip_prefix('@') {
+        Some(path) => input::read_text(Path::new(path)),
+        None => Ok(given.to_string()),
     }
 }
 
