@@ -233,7 +233,7 @@ fn write(
     let head = Head {
         tallyfold: DOCUMENT_VERSION,
         cohort: home.owner.cohort.clone(),
-        fold: home.settings.fold,
+        fold: home.settings.fold.clone(),
         epoch,
         seq: through,
     };

@@ -371,6 +371,12 @@ impl Unread {
         Unread { at: 0, count, left: count, seq, time_us }
     }
 
+    /// Of records that are not in a frame yet: numbered from 1.
+    pub(crate) fn of_batch(count: usize) -> Unread {
+        let count = count as u32;
+        Unread { at: 0, count, left: count, seq: 1, time_us: 0 }
+    }
+
     pub(crate) fn is_untouched(&self) -> bool {
         self.left == self.count
     }

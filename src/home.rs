@@ -37,7 +37,7 @@ impl Home {
     }
 
     pub(crate) fn snapshot(&self, name: &str) -> Result<Option<Snapshot>> {
-        Snapshot::open(&self.dir, name, &self.owner, self.settings.fold, self.reach)
+        Snapshot::open(&self.dir, name, &self.owner, &self.settings.fold, self.reach)
     }
 
     /// The highest seq that a snapshot covers; a damaged one counts for nothing, for it has to be rebuilt.

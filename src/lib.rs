@@ -91,7 +91,7 @@ pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
-pub use fold::{Entry, EntryRef, Fold};
+pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
 pub use history::History;
 pub use key::{Prefix, key, key_parts};
 pub use previous::Query;

@@ -2,7 +2,6 @@
 //! and ids of runs disagree.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -13,7 +12,7 @@ use crate::fold::EntryRef;
 use crate::history::{self, History};
 use crate::home::Home;
 use crate::record::{self, Record, Seq};
-use crate::value::{self, FieldPath, Shape};
+use crate::value::{self, FieldPath, Scalar, Shape};
 use crate::view::View;
 
 /// What [`View::previous`] and [`Cohort::previous`](crate::Cohort::previous) look for.
@@ -62,49 +61,28 @@ struct Field {
 }
 
 /// A value that fields can be equal to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Operand {
     Null,
-    Bool(bool),
-    Number(String),
-    Nonfinite(f64),
-    Text(String),
+    Nan,
+    Scalar(Scalar),
 }
 
 impl Operand {
-    fn of(json: &str, nonfinite: bool) -> Result<Operand> {
+    /// `None` for lists and objects.
+    fn of(json: &str, nonfinite: bool) -> Option<Operand> {
         match Shape::of(json, nonfinite) {
-            Shape::Null => Ok(Operand::Null),
-            Shape::Bool(bool) => Ok(Operand::Bool(bool)),
-            Shape::Number(number) => Ok(Operand::Number(number.to_string())),
-            Shape::Nonfinite(number) => Ok(Operand::Nonfinite(number)),
-            Shape::Text(text) => Ok(Operand::Text(text.into_owned())),
-            other @ (Shape::List | Shape::Object) => {
-                Err(Error::invalid(format!("fields are not compared with {}", other.name()))
-                    .advise("name a field inside it, as in outputs.auc"))
-            }
-        }
-    }
-
-    fn equals(&self, shape: &Shape<'_>) -> bool {
-        match (self, shape) {
-            (Operand::Null, Shape::Null) => true,
-            (Operand::Bool(a), Shape::Bool(b)) => a == b,
-            (Operand::Number(a), Shape::Number(b)) => value::compare(a, b) == Ordering::Equal,
-            (Operand::Nonfinite(a), Shape::Nonfinite(b)) => a == b || a.is_nan() && b.is_nan(),
-            (Operand::Text(a), Shape::Text(b)) => *a == **b,
-            _ => false,
+            Shape::Null => Some(Operand::Null),
+            Shape::Nonfinite(number) if number.is_nan() => Some(Operand::Nan),
+            _ => Scalar::of(json, nonfinite).map(Operand::Scalar),
         }
     }
 }
 
 impl Field {
     fn holds(&self, json: &str, nonfinite: bool) -> bool {
-        let found = self.path.find(json).is_some_and(|text| {
-            let shape = Shape::of(text, nonfinite);
-            self.operands.iter().any(|operand| operand.equals(&shape))
-        });
-        found == self.equal
+        let value = self.path.find(json).and_then(|text| Operand::of(text, nonfinite));
+        value.is_some_and(|value| self.operands.contains(&value)) == self.equal
     }
 }
 
@@ -174,30 +152,30 @@ impl Query {
     }
 }
 
+/// A value, encoded as it would be appended.
 fn operand<T: Serialize + ?Sized>(value: &T) -> Result<Operand> {
     let mut json = Vec::new();
     let nonfinite = value::encode(value, &mut json).map_err(record::refused)?;
     // What was encoded is JSON text, which is UTF-8.
-    Operand::of(&String::from_utf8_lossy(&json), nonfinite)
+    Operand::of(&String::from_utf8_lossy(&json), nonfinite).ok_or_else(|| {
+        Error::invalid("fields are not compared with lists and objects")
+            .advise("name a field inside it, as in outputs.auc")
+    })
 }
 
 /// What a word may mean.
 fn words(word: &str) -> Result<Vec<Operand>> {
-    let mut operands = vec![Operand::Text(word.to_string())];
+    let mut operands = vec![operand(word)?];
     let mut json = Vec::new();
-    let number = match word {
-        "NaN" => Some(f64::NAN),
-        "Infinity" => Some(f64::INFINITY),
-        "-Infinity" => Some(f64::NEG_INFINITY),
-        _ => None,
-    };
-    if let Some(number) = number {
-        operands.push(Operand::Nonfinite(number));
-    } else if value::check(word, &mut json).is_ok()
-        && let Ok(operand) = Operand::of(&String::from_utf8_lossy(&json), false)
-    {
+    match word {
+        "NaN" => operands.push(operand(&f64::NAN)?),
+        "Infinity" => operands.push(operand(&f64::INFINITY)?),
+        "-Infinity" => operands.push(operand(&f64::NEG_INFINITY)?),
         // A list or an object may well be the text of a string; as a value nothing equals it.
-        operands.push(operand);
+        _ if value::check(word, &mut json).is_ok() => {
+            operands.extend(Operand::of(&String::from_utf8_lossy(&json), false))
+        }
+        _ => {}
     }
     Ok(operands)
 }

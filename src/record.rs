@@ -293,6 +293,10 @@ impl Batch {
         self.bytes.len()
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn has_raw(&self) -> bool {
         self.raw
     }

@@ -167,7 +167,9 @@ fn batch_of(records: &[RecordRef<'_>]) -> Result<Batch> {
 
 fn refusal(seq: Seq, e: Error) -> Error {
     let kind = e.kind();
-    e.become_kind(kind, format!("nothing was refolded: record {seq} does not fit")).at_seq(seq)
+    e.become_kind(kind, format!("nothing was refolded: record {seq} does not fit"))
+        .at_seq(seq)
+        .advise("choose a fold and settings that take every record")
 }
 
 /// Reads what was made, as its users will.

@@ -124,7 +124,7 @@ fn mark(home: &Home, gone: Seq, epoch: u64) -> Result<()> {
     let head = Head {
         tallyfold: DOCUMENT_VERSION,
         cohort: home.owner.cohort.clone(),
-        fold: home.settings.fold,
+        fold: home.settings.fold.clone(),
         epoch,
         seq: gone,
     };

@@ -135,8 +135,8 @@ impl Settings {
     /// by `log`).
     pub fn new(fold: Fold) -> Settings {
         Settings {
-            fold,
             retain: if fold == Fold::Log { Retain::All } else { Retain::None },
+            fold,
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             durable: false,
             lock: LockClass::Auto,
@@ -276,8 +276,8 @@ impl Settings {
     }
 
     /// The fold.
-    pub fn fold(&self) -> Fold {
-        self.fold
+    pub fn fold(&self) -> &Fold {
+        &self.fold
     }
 
     /// How long what is written may stay unsynced; `None`: as long as nobody asks.
@@ -310,7 +310,7 @@ impl Settings {
         if !(self.lock_timeout_s >= 0.0 && self.lock_timeout_s.is_finite()) {
             return outside("lock_timeout_s", &self.lock_timeout_s, "a number of seconds, 0 or more".into());
         }
-        Ok(())
+        self.fold.ready()
     }
 
     /// The text of `cohort.json`.
@@ -377,7 +377,7 @@ mod tests {
         let expected = Settings::merge().retain(Retain::Records(3)).lock(LockClass::File).durable(true);
         assert_eq!(new, expected);
         assert_eq!(old.with_json("{}").unwrap(), old);
-        assert_eq!(old.with_json(r#"{"fold":{"kind":"log"}}"#).unwrap().fold(), Fold::Log);
+        assert_eq!(*old.with_json(r#"{"fold":{"kind":"log"}}"#).unwrap().fold(), Fold::Log);
         for (json, words) in [("[]", "cannot be taken"), (r#"{"colour":1}"#, "unknown field `colour`")] {
             let error = old.with_json(json).unwrap_err();
             assert!(error.is_invalid() && error.to_string().contains(words), "{error}");
@@ -390,7 +390,7 @@ mod tests {
             (r#"{"fold":{"kind":"latest"},"colour":1}"#, Kind::Invalid, "unknown field `colour`"),
             (r#"{"retain":"none"}"#, Kind::Invalid, "missing field `fold`"),
             (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
-            (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Unsupported, "`top` is not yet supported"),
+            (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Invalid, "missing field `rank`"),
             (
                 r#"{"fold":{"kind":"latest"},"mirror":"x"}"#,
                 Kind::Unsupported,

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::fold::Entry;
+use crate::fold::{Entry, Slot};
 
-/// The newest entry of each key, or `None` for a key that is gone.
+/// What has become of each key.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     /// In the order in which the keys came.
-    entries: Vec<(Arc<str>, Option<Entry>)>,
+    entries: Vec<(Arc<str>, Slot)>,
     /// Where in `entries` a key stands.
     places: HashMap<Arc<str>, u32>,
     /// The places, in the order of the bytes of their keys; made when asked for, gone when a key is added.
@@ -21,10 +21,6 @@ pub(crate) struct Tail {
 /// What a key and its entry take beside their text.
 const OVERHEAD: usize = 128;
 
-fn len(entry: &Option<Entry>) -> usize {
-    entry.as_ref().map_or(0, |entry| entry.json.len())
-}
-
 impl Tail {
     /// Roughly how many bytes of memory it takes.
     pub(crate) fn bytes(&self) -> usize {
@@ -32,25 +28,25 @@ impl Tail {
     }
 
     /// What has become of a key; `None`: nothing, as far as this tail goes.
-    pub(crate) fn get(&self, key: &str) -> Option<&Option<Entry>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Slot> {
         self.places.get(key).map(|place| &self.entries[*place as usize].1)
     }
 
     /// Lets `change` make something new of what has become of a key. `None`: nothing has.
-    pub(crate) fn change<T>(&mut self, key: &str, change: impl FnOnce(&mut Option<Entry>) -> T) -> Option<T> {
-        let entry = &mut self.entries[*self.places.get(key)? as usize].1;
-        let before = len(entry);
-        let changed = change(entry);
-        self.bytes = self.bytes + len(entry) - before;
+    pub(crate) fn change<T>(&mut self, key: &str, change: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let slot = &mut self.entries[*self.places.get(key)? as usize].1;
+        let before = slot.bytes();
+        let changed = change(slot);
+        self.bytes = self.bytes + slot.bytes() - before;
         Some(changed)
     }
 
     /// Adds a key that is not there yet. Each takes more than four bytes of a segment's worth of memory, so a u32 counts them.
-    pub(crate) fn add(&mut self, key: &str, entry: Option<Entry>) {
-        self.bytes += key.len() + len(&entry) + OVERHEAD;
+    pub(crate) fn add(&mut self, key: &str, slot: Slot) {
+        self.bytes += key.len() + slot.bytes() + OVERHEAD;
         let key: Arc<str> = key.into();
         self.places.insert(Arc::clone(&key), self.entries.len() as u32);
-        self.entries.push((key, entry));
+        self.entries.push((key, slot));
         self.sorted = OnceLock::new();
     }
 
@@ -84,8 +80,8 @@ impl<'a> Iterator for Sorted<'a> {
     type Item = (&'a str, Option<&'a Entry>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, entry) = &self.tail.entries[*self.places.next()? as usize];
-        Some((key, entry.as_ref()))
+        let (key, slot) = &self.tail.entries[*self.places.next()? as usize];
+        Some((key, slot.entry()))
     }
 }
 
@@ -99,11 +95,12 @@ mod tests {
         fn it_is_a_sorted_map(steps: Vec<(u8, Option<u8>)>, from: u8, excluded: bool) -> bool {
             let (mut tail, mut model) = (Tail::default(), BTreeMap::new());
             let entry = |n: u8| Entry { seq: n.into(), nonfinite: false, json: n.to_string() };
+            let slot = |value: Option<u8>| value.map_or(Slot::Gone, |n| Slot::Text(entry(n)));
             let from = format!("{}", from % 40);
             for (key, value) in steps {
                 let key = format!("{}", key % 40);
-                if tail.change(&key, |slot| *slot = value.map(entry)).is_none() {
-                    tail.add(&key, value.map(entry));
+                if tail.change(&key, |old| *old = slot(value)).is_none() {
+                    tail.add(&key, slot(value));
                 }
                 model.insert(key, value.map(entry));
                 let bound = if excluded { std::ops::Bound::Excluded(&*from) } else { std::ops::Bound::Included(&*from) };
@@ -112,8 +109,8 @@ mod tests {
                     return false;
                 }
             }
-            let bytes = model.iter().map(|(key, entry)| key.len() + len(entry) + OVERHEAD).sum::<usize>();
-            tail.bytes() == bytes && model.iter().all(|(key, entry)| tail.get(key) == Some(entry))
+            let bytes = model.iter().map(|(key, entry)| key.len() + entry.as_ref().map_or(0, |entry| entry.json.len()) + OVERHEAD).sum::<usize>();
+            tail.bytes() == bytes && model.iter().all(|(key, entry)| tail.get(key).map(Slot::entry) == Some(entry.as_ref()))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::attach::Published;
 use crate::chain::Floor;
 use crate::cursor::{self, Trail};
 use crate::error::{Error, Result};
-use crate::fold::{Entry, EntryRef, Fold};
+use crate::fold::{Entry, EntryRef, Fold, Slot};
 use crate::format::Header;
 use crate::home::Home;
 use crate::names;
@@ -54,7 +54,7 @@ impl View {
     /// As [`get`](View::get).
     pub fn get_ref(&self, key: &str) -> Result<Option<EntryRef<'_>>> {
         match self.tail.get(key) {
-            Some(entry) => Ok(entry.as_ref().map(Entry::as_entry_ref)),
+            Some(slot) => Ok(slot.entry().map(Entry::as_entry_ref)),
             None => self.base_entry(key),
         }
     }
@@ -395,26 +395,24 @@ impl Reader {
     }
 
     fn apply(&mut self, header: &Header) -> Result<()> {
-        let fold = self.view.home.settings.fold;
-        if fold != Fold::Log {
+        let fold = &self.view.home.settings.fold;
+        if *fold != Fold::Log {
             for record in cursor::records(header, &self.trail)? {
                 // Frames of the segment that holds the watermark may lie before it.
                 if record.seq <= self.view.seq {
                     continue;
                 }
                 // A key that the tail has already costs no allocation of its own.
-                if let Some(applied) =
-                    self.view.tail.change(record.key, |entry| fold.apply_to(entry, &record))
-                {
+                if let Some(applied) = self.view.tail.change(record.key, |slot| fold.apply(slot, &record)) {
                     applied?;
                     continue;
                 }
-                let old = match fold.needs_old() {
-                    true => self.view.base_entry(record.key)?,
-                    false => None,
+                let mut slot = match fold.needs_old() {
+                    true => fold.slot(self.view.base_entry(record.key)?)?,
+                    false => Slot::Gone,
                 };
-                let new = fold.apply(old, &record)?;
-                self.view.tail.add(record.key, new);
+                fold.apply(&mut slot, &record)?;
+                self.view.tail.add(record.key, slot);
             }
         }
         self.view.seq = self.view.seq.max(header.next_seq() - 1);

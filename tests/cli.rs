@@ -44,7 +44,6 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         &[],
         &["create"],
         &["create", "c", "--fold", "newest"],
-        &["create", "c", "--fold", "top"],
         &["append", "c", "--key", "k", "--key-from", "f"],
         &["append", "c", "--key-from", "a,,b"],
         &["append", "c", "--batch", "0"],
@@ -157,7 +156,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
             2,
             "--fold merge and the fold log",
         ),
-        (&["--fold", "top"], 2, "`top` is not yet supported"),
+        (&["--fold", "top"], 1, "missing field `n`"),
     ] {
         fixture.run(&[&["create", "c"], args].concat()).fails(code, &[words]);
         assert!(!fixture.store().join("c").exists(), "{args:?}");

@@ -111,7 +111,7 @@ fn batch(changes: &[Change]) -> Batch {
 }
 
 fn run(fixture: &Fixture, settings: &Settings, steps: &[Step], scheduled: bool) -> (Cohort, Model) {
-    let merge = settings.fold() == tallyfold::Fold::Merge;
+    let merge = *settings.fold() == tallyfold::Fold::Merge;
     let mut cohort = fixture.create("c", settings.clone());
     let mut reader = cohort.reader().unwrap();
     let (mut model, mut seq) = (Model::new(), 0);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
-use tallyfold::{Batch, Cohort, Fold, Seq};
+use tallyfold::{Batch, Cohort, Seq};
 
 use super::exit::{self, Failure};
 use super::input::{self, Lines};
@@ -112,19 +112,15 @@ fn open_or_make(options: &Options, args: &Args) -> Result<Cohort, Failure> {
     let cohort = match store.cohort(&args.cohort) {
         Err(e) if e.is_not_found() => {
             let (fold, why) = match args.key.is_some() || !args.key_from.is_empty() {
-                true => (Fold::Latest, "a key was given"),
-                false => (Fold::Log, "no key was given"),
+                true => ("latest", "a key was given"),
+                false => ("log", "no key was given"),
             };
             match store.create(&args.cohort, settings::of_fold(fold)?) {
                 // Somebody else has made it meanwhile, as they wanted it.
                 Err(e) if e.is_conflict() => store.cohort(&args.cohort)?,
                 made => {
                     let made = made?;
-                    say(format!(
-                        "made the cohort {:?} with the fold {}, for {why}",
-                        args.cohort,
-                        fold.name()
-                    ));
+                    say(format!("made the cohort {:?} with the fold {}, for {why}", args.cohort, fold));
                     made
                 }
             }

@@ -17,14 +17,16 @@ The fold and the class of lock are fixed when a cohort is made.
 
 Examples:
   tallyfold create metrics --fold log
+  tallyfold create playbook --settings '{\"fold\":{\"kind\":\"top\",\"n\":10,\"unique\":\"episode_id\",\"rank\":[{\"field\":\"score\",\"order\":\"desc\"}]}}'
   tallyfold create index --settings '{\"fold\":{\"kind\":\"latest\"},\"retain\":\"all\"}' --durable")]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,
 
-    /// How records become entries: latest, merge or log [default: latest]
-    #[arg(long, value_name = "FOLD", value_parser = Fold::from_name)]
-    fold: Option<Fold>,
+    /// How records become entries: latest, merge, sum, top, series or log [default: latest]. Those with parameters of their own
+    /// take them in --settings
+    #[arg(long, value_name = "FOLD", value_parser = fold_name)]
+    fold: Option<String>,
 
     /// The size that a segment of the journal grows to, in bytes
     #[arg(long, value_name = "N")]
@@ -39,6 +41,14 @@ pub(crate) struct Args {
     settings: Option<String>,
 }
 
+/// A name that names a fold. Whether it lacks parameters is seen with the settings.
+pub(super) fn fold_name(name: &str) -> Result<String, tallyfold::Error> {
+    match Fold::NAMES.contains(&name) {
+        true => Ok(name.into()),
+        false => Fold::from_name(name).map(|fold| fold.name().into()),
+    }
+}
+
 #[derive(Serialize)]
 struct Created<'a> {
     cohort: &'a str,
@@ -47,7 +57,7 @@ struct Created<'a> {
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
-    let mut settings = settings::from_arguments(args.settings.as_deref(), args.fold)?;
+    let mut settings = settings::from_arguments(args.settings.as_deref(), args.fold.as_deref())?;
     if let Some(bytes) = args.segment_bytes {
         settings = settings.segment_bytes(bytes);
     }

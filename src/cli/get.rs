@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let cohort = options.cohort(&args.cohort)?;
-    let no_state = (cohort.settings().fold() == Fold::Log).then(|| hint(&cohort));
+    let no_state = (*cohort.settings().fold() == Fold::Log).then(|| hint(&cohort));
     let mut out = Output::new();
     match (&args.key, no_state) {
         (Some(_), Some(hint)) => return Err(Failure::new(exit::NOT_FOUND, hint)),

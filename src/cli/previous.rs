@@ -76,7 +76,7 @@ impl Args {
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let cohort = options.cohort(&args.cohort)?;
     let query = args.query()?;
-    let line = if cohort.settings().fold() == Fold::Log {
+    let line = if *cohort.settings().fold() == Fold::Log {
         let record = cohort.previous(&query)?;
         record.map(|record| {
             entry_line(record.seq(), record.key(), record.json().unwrap_or_default(), record.nonfinite())

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use serde::Serialize;
-use tallyfold::Fold;
 
+use super::create::fold_name;
 use super::exit::Failure;
 use super::options::Options;
 use super::output::{Escaped, Output};
@@ -27,8 +27,8 @@ pub(crate) struct Args {
     new: String,
 
     /// How records become entries in the new cohort
-    #[arg(long, value_name = "FOLD", value_parser = Fold::from_name, required_unless_present = "settings")]
-    fold: Option<Fold>,
+    #[arg(long, value_name = "FOLD", value_parser = fold_name, required_unless_present = "settings")]
+    fold: Option<String>,
 
     /// The settings of the new cohort as `tallyfold create` takes them, or @FILE to read them from a file
     #[arg(long, value_name = "JSON|@FILE")]
@@ -44,7 +44,7 @@ struct Refolded<'a> {
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
-    let settings = settings::from_arguments(args.settings.as_deref(), args.fold)?;
+    let settings = settings::from_arguments(args.settings.as_deref(), args.fold.as_deref())?;
     let fold = settings.fold().name();
     let seq = options.store()?.refold(&args.cohort, &args.new, settings)?;
     let mut out = Output::new();

@@ -3,23 +3,25 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tallyfold::{Fold, Settings};
+use tallyfold::Settings;
 
 use super::exit::{self, Failure};
 use super::input;
 
+/// The fold of new cohorts whose settings do not name one.
+const DEFAULT_FOLD: &str = "latest";
 /// The class of lock of new cohorts whose settings do not name one.
 const LOCK_VARIABLE: &str = "TALLYFOLD_LOCK";
 
 /// The settings that `tallyfold create` describes: JSON, or `@` and the name of a file that holds it, with a fold unless it
 /// names one itself.
-pub(crate) fn from_arguments(given: Option<&str>, fold: Option<Fold>) -> Result<Settings, Failure> {
+pub(crate) fn from_arguments(given: Option<&str>, fold: Option<&str>) -> Result<Settings, Failure> {
     let text = given.map_or(Ok("{}".to_string()), text)?;
-    let settings = Settings::from_json(&completed(&text, fold.unwrap_or(Fold::Latest))?)?;
+    let settings = Settings::from_json(&completed(&text, fold.unwrap_or(DEFAULT_FOLD))?)?;
     match fold {
-        Some(fold) if fold != settings.fold() => Err(Failure::new(
+        Some(fold) if fold != settings.fold().name() => Err(Failure::new(
             exit::USAGE,
-            format!("--fold {} and the fold {} of --settings differ", fold.name(), settings.fold().name()),
+            format!("--fold {fold} and the fold {} of --settings differ", settings.fold().name()),
         )),
         _ => Ok(settings),
     }
@@ -34,17 +36,17 @@ pub(crate) fn text(given: &str) -> Result<String, Failure> {
 }
 
 /// The settings of a cohort that an append makes.
-pub(crate) fn of_fold(fold: Fold) -> Result<Settings, Failure> {
+pub(crate) fn of_fold(fold: &str) -> Result<Settings, Failure> {
     from_arguments(None, Some(fold))
 }
 
 /// The JSON with what it lacks put behind what it has: so the library sees what the user wrote, and a place it names is right.
-fn completed(text: &str, fold: Fold) -> Result<String, Failure> {
+fn completed(text: &str, fold: &str) -> Result<String, Failure> {
     let members: Map<String, Value> = serde_json::from_str(text)
         .map_err(|e| Failure::new(exit::FAILURE, format!("the settings cannot be taken: {e}")))?;
     let mut more = Vec::new();
     if !members.contains_key("fold") {
-        more.push(format!(r#""fold":{}"#, json!({ "kind": fold.name() })));
+        more.push(format!(r#""fold":{}"#, json!({ "kind": fold })));
     }
     if !members.contains_key("lock")
         && let Some(lock) = lock_from_environment()?
@@ -75,13 +77,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_put_behind_what_the_user_wrote() {
-        assert_eq!(completed("{}", Fold::Log).unwrap(), r#"{"fold":{"kind":"log"}}"#);
+        assert_eq!(completed("{}", "log").unwrap(), r#"{"fold":{"kind":"log"}}"#);
         assert_eq!(
-            completed("{ \"durable\":true } \n", Fold::Merge).unwrap(),
+            completed("{ \"durable\":true } \n", "merge").unwrap(),
             r#"{ "durable":true ,"fold":{"kind":"merge"}}"#
         );
         let whole = r#"{"fold":{"kind":"log"},"durable":true}"#;
-        assert_eq!(completed(whole, Fold::Latest).unwrap(), whole);
-        assert!(completed("[]", Fold::Latest).is_err());
+        assert_eq!(completed(whole, "latest").unwrap(), whole);
+        assert!(completed("[]", "latest").is_err());
     }
 }

@@ -72,7 +72,7 @@ impl Snapshot {
         dir: &Dir,
         name: &str,
         owner: &Owner,
-        fold: Fold,
+        fold: &Fold,
         reach: Reach,
     ) -> Result<Option<Snapshot>> {
         let file = match dir.open_read(name, Names::Several) {
@@ -90,7 +90,7 @@ impl Snapshot {
                 Error::new(Kind::Unsupported, what).at(&path).advise("use that version of tallyfold")
             }
         })?;
-        if head.cohort != owner.cohort || head.fold != fold {
+        if head.cohort != owner.cohort || head.fold != *fold {
             return Err(damaged(&path, "it is the snapshot of another cohort or fold".into()));
         }
         let checked = std::iter::repeat_with(AtomicU64::default).take(blocks.len().div_ceil(64)).collect();

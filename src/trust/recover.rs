@@ -83,7 +83,7 @@ fn read_from(cohort: &Cohort, ledger: &Ledger, from: Seq) -> crate::Result<Resul
 }
 
 /// The state that records fold into, by the words of the documentation alone.
-fn folded(fold: Fold, records: impl Iterator<Item = Content>) -> BTreeMap<String, Value> {
+fn folded(fold: &Fold, records: impl Iterator<Item = Content>) -> BTreeMap<String, Value> {
     let mut state = BTreeMap::new();
     for Content { kind, key, value } in records {
         if kind == Kind::Delete {
@@ -125,7 +125,7 @@ pub(super) fn check_view(
     found: &[Place],
 ) -> Result<(), String> {
     let fold = cohort.settings().fold();
-    if fold == Fold::Log {
+    if *fold == Fold::Log {
         return Ok(());
     }
     let view = cohort.view().map_err(|e| format!("there is no view: {e}"))?;

@@ -21,6 +21,7 @@ mod object;
 mod plain;
 #[cfg(test)]
 mod samples;
+mod scalar;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,8 +30,10 @@ pub(crate) use check::check;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
-pub(crate) use number::compare;
+pub(crate) use nonfinite::{escape, has_nonfinite, unescape};
+pub(crate) use number::{add, compare};
 pub(crate) use object::{FieldPath, Shape, elements, members};
+pub(crate) use scalar::Scalar;
 
 /// Under this name serde_json writes and reads a `RawValue`: the only way to tell one from any
 /// other struct.
@@ -62,7 +65,7 @@ pub(crate) struct Fault {
 
 impl Fault {
     /// A fault of the whole value.
-    fn whole(reason: impl Into<String>) -> Fault {
+    pub(crate) fn whole(reason: impl Into<String>) -> Fault {
         Fault { reason: reason.into(), column: None }
     }
 
@@ -129,6 +132,14 @@ pub(crate) fn key_text(key: &str, out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// As [`key_text`], as a string of its own.
+pub(crate) fn key_string(key: &str) -> String {
+    let mut out = Vec::with_capacity(key.len() + 2);
+    key_text(key, &mut out);
+    // What is not ASCII was copied as it was.
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The key that a JSON string (quotes included, nothing around them) stands for, in whatever way it

@@ -116,12 +116,12 @@ impl FieldPath {
     /// # Errors
     /// `is_invalid` for an empty name, or a backslash before anything but a dot or a backslash.
     pub(crate) fn parse(text: &str) -> TallyResult<FieldPath> {
-        let mut names = vec![String::new()];
+        let mut names = Vec::new();
+        let mut name = String::new();
         let mut chars = text.chars();
         while let Some(char) = chars.next() {
-            let name = names.last_mut().expect("there is always a name");
             match char {
-                '.' => names.push(String::new()),
+                '.' => names.push(std::mem::take(&mut name)),
                 '\\' => match chars.next() {
                     Some(escaped @ ('.' | '\\')) => name.push(escaped),
                     _ => {
@@ -134,6 +134,7 @@ impl FieldPath {
                 char => name.push(char),
             }
         }
+        names.push(name);
         if names.iter().any(String::is_empty) {
             return Err(Error::invalid(format!("the field {text:?} has an empty name")).advise(
                 "names are joined by single dots, as in outputs.auc; write \\. for a dot inside a name",
