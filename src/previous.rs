@@ -44,6 +44,12 @@ pub struct Query {
     fields: Vec<Field>,
 }
 
+/// How many entries are collected before the newest of them is looked for: keys are often in the order of their seqs, and then
+/// each would be newer than all before it.
+const CANDIDATES: usize = 4096;
+
+type Item<'a> = (Cow<'a, str>, EntryRef<'a>);
+
 #[derive(Clone, Debug, Default)]
 enum Before {
     #[default]
@@ -150,6 +156,13 @@ impl Query {
     fn matches(&self, json: &str, nonfinite: bool) -> bool {
         self.fields.iter().all(|field| field.holds(json, nonfinite))
     }
+
+    /// Takes the candidates away, and returns the newest that matches.
+    fn newest<'a>(&self, candidates: &mut Vec<Item<'a>>) -> Option<Item<'a>> {
+        candidates.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.seq()));
+        let mut sorted = candidates.drain(..);
+        sorted.find(|(_, entry)| self.matches(entry.json(), entry.nonfinite()))
+    }
 }
 
 /// A value, encoded as it would be appended.
@@ -186,28 +199,32 @@ fn no_key(key: &str, what: &str) -> Error {
 
 impl View {
     /// The newest entry that is what the query asks for; `None` if there is none. Goes over all entries, and looks into the
-    /// values of those only whose seq lies between the best found so far and the bound.
+    /// values of few: those whose seq lies between the best found so far and the bound, of many the newest first.
     ///
     /// An entry's seq is that of the last record folded into it. See [`Query`] for an example.
     ///
     /// # Errors
     /// `is_not_found` if there is no entry of the key named in [`before_key`](Query::before_key); else as
     /// [`get`](View::get).
-    pub fn previous(&self, query: &Query) -> Result<Option<(Cow<'_, str>, EntryRef<'_>)>> {
+    pub fn previous(&self, query: &Query) -> Result<Option<Item<'_>>> {
         let before = match &query.before {
             Before::Nothing => Seq::MAX,
             Before::Seq(seq) => *seq,
             Before::Key(key) => self.get_ref(key)?.ok_or_else(|| no_key(key, "entry of the key"))?.seq(),
         };
-        let mut best: Option<(Cow<'_, str>, EntryRef<'_>)> = None;
+        let mut best = None;
+        let mut candidates = Vec::new();
         for item in self.iter() {
             let (key, entry) = item?;
-            let newer = best.as_ref().is_none_or(|(_, best)| entry.seq() > best.seq());
-            if newer && entry.seq() < before && query.matches(entry.json(), entry.nonfinite()) {
-                best = Some((key, entry));
+            let newer = best.as_ref().is_none_or(|(_, best): &Item<'_>| entry.seq() > best.seq());
+            if newer && entry.seq() < before {
+                candidates.push((key, entry));
+            }
+            if candidates.len() == CANDIDATES {
+                best = query.newest(&mut candidates).or(best);
             }
         }
-        Ok(best)
+        Ok(query.newest(&mut candidates).or(best))
     }
 }
 
