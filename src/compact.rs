@@ -143,7 +143,7 @@ fn fold_all(
     let retain = home.settings_now()?.retain;
     remove_temporary(home)?;
     if home.settings.fold == Fold::Log && retain.is_limit() {
-        // So that the next segment's link calls durable what the older ones hold, which then are not needed to attach.
+        // So that the next link calls durable what may be removed: a writer finds its way by that too, should the mark be lost.
         let last = attachment.under_lock(timeout, |journal| Ok(Turn::Done(journal.next_seq() - 1)))?;
         attachment.sync(last, timeout)?;
     }

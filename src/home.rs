@@ -67,7 +67,7 @@ impl Home {
     /// Where a writer's scan begins.
     pub(crate) fn floor(&self) -> Result<Floor> {
         match self.settings.fold {
-            Fold::Log => Ok(Floor::Durable),
+            Fold::Log => self.watermark().map(Floor::Durable),
             _ => self.watermark().map(Floor::Seq),
         }
     }

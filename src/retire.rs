@@ -4,9 +4,8 @@
 //! What is needed is decided first, and by the snapshots alone; retention, and with it the wall clock, decides about the rest. So
 //! a clock that jumps may remove or keep history, and never what is needed.
 //!
-//! A `log` is its own history. There a writer that attaches needs the segments that the newest link does not call durable; and
-//! where others are removed, an empty snapshot says up to which seq, so that a segment that is lost is still told from one that
-//! was removed.
+//! A `log` is its own history, once it is sealed and synced. Before any of it is removed, an empty snapshot says up to which
+//! seq: so nobody looks for it, and a segment that is lost is still told from one that was removed.
 
 use std::collections::BTreeMap;
 
@@ -101,22 +100,20 @@ pub(crate) fn log_is_due(home: &Home, retain: Retain, last: Seq) -> Result<bool>
     Ok(behind.segments.first().is_some_and(|oldest| oldest.number < keep))
 }
 
-/// The first segment of a `log` that who attaches may have to read. The link of the active segment may still be lost in a power
-/// cut; that of the last segment with records in it, sealed and synced, is not. It tells.
+/// The last segment of a `log` with records in it, sealed and synced. It is needed: the link of the active one may still be lost
+/// in a power cut.
 fn needed_of_log(home: &Home) -> Result<Option<Joint>> {
     let chain = Chain::resolve(&home.dir, &home.owner, Floor::Seq(Seq::MAX), Access::Read)?;
     let Some(mut next) = chain.active().map(|active| active.link) else { return Ok(None) };
-    let durable = loop {
-        match Segment::open(&home.dir, next.previous, &home.owner, Access::Read)? {
+    loop {
+        match open(home, next.previous)? {
             Some(Found::Linked(linked)) if linked.link.first_seq < next.first_seq => {
-                break linked.link.durable_seq;
+                return Ok(Some(Joint { segment: None, ..Joint::of(&linked) }));
             }
             Some(Found::Linked(linked)) => next = linked.link,
             _ => return Ok(None),
         }
-    };
-    let mut chain = Chain::resolve(&home.dir, &home.owner, Floor::Seq(durable), Access::Read)?;
-    Ok(chain.segments.pop_front())
+    }
 }
 
 /// Says for good up to which seq a `log` is gone. **The commit point of its removal: the rename.**

@@ -25,7 +25,7 @@ pub struct Stats {
     pub seq: Seq,
     /// The highest seq that a frame or link on disk calls durable.
     pub durable_seq: Seq,
-    /// The highest seq folded into the snapshot.
+    /// The highest seq folded into the snapshot; of a `log`, the last one whose record has been removed.
     pub watermark: Seq,
     /// Goes up whenever the end of the journal was in doubt.
     pub epoch: u64,

@@ -278,7 +278,7 @@ impl Reader {
 
     fn begin(home: &Arc<Home>, published: Published) -> Result<Reader> {
         if home.settings.fold == Fold::Log {
-            return Reader::on(home, None, None, Floor::Durable, published);
+            return Reader::on(home, None, None, home.floor()?, published);
         }
         match home.snapshot(names::SNAPSHOT) {
             Ok(Some(snapshot)) => Reader::over(home, Some(snapshot), None, published),
@@ -329,10 +329,7 @@ impl Reader {
         floor: Floor,
         published: Published,
     ) -> Result<Reader> {
-        let watermark = match floor {
-            Floor::Seq(seq) => seq,
-            Floor::Durable => 0,
-        };
+        let (Floor::Seq(watermark) | Floor::Durable(watermark)) = floor;
         let trail = Trail::begin(home, floor, watermark, published)?;
         let seq = trail.scan().chain().floor;
         let view = View {

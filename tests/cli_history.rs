@@ -16,9 +16,10 @@ fn seqs(lines: Vec<Value>) -> Vec<u64> {
 /// A run's snapshot, about as a pipeline writes it. Its id and its clock say nothing of the order.
 fn snapshot(process: usize, i: usize) -> Value {
     let run = format!("run-{:04}", (process * 20 + i) * 7919 % 1000);
+    let stage = ["TARGET_RANKING", "FEATURE_SELECTION", "TRAINING"][i % 3];
+    let target = ["fwd_ret_5d", "fwd_ret_10d"][process % 2];
     json!({
-        "run_id": run, "stage": ["TARGET_RANKING", "FEATURE_SELECTION", "TRAINING"][i % 3],
-        "target": ["fwd_ret_5d", "fwd_ret_10d"][process % 2],
+        "run_id": run, "stage": stage, "target": target,
         "timestamp": format!("2026-01-08T{:02}:00:{:02}", 23 - i, process), "attempt_id": i,
         "outputs": {"metrics": {"auc": 0.5 + i as f64 / 100.0, "n_models": 5}},
         "comparison_group": {"dataset_signature": format!("{:064x}", process * 7), "seed": 42, "universe_sig": null},

@@ -35,8 +35,8 @@ fn first(cohort: &Cohort) -> u64 {
     first
 }
 
-fn settings(fold: Fold, retain: Retain) -> Settings {
-    Settings::new(fold).retain(retain).compact_bytes(0)
+fn settings(fold: &Fold, retain: Retain) -> Settings {
+    Settings::new(fold.clone()).retain(retain).compact_bytes(0)
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn the_last_records_asked_for_stay_readable_and_few_more() {
     for fold in [Fold::Latest, Fold::Merge, Fold::Log] {
         for kept in [1, 2, 5, 9, 1000] {
             let fixture = Fixture::new();
-            let cohort = fixture.create("c", settings(fold, Retain::Records(kept)));
+            let cohort = fixture.create("c", settings(&fold, Retain::Records(kept)));
             for round in 0..12 {
                 rounds(&cohort, round..round + 1);
                 let (first, last) = (first(&cohort), 2 * (round + 1));
@@ -67,7 +67,7 @@ fn the_history_that_is_kept_takes_at_most_so_many_bytes() {
     for fold in [Fold::Latest, Fold::Log] {
         for bytes in [0, 4096, 10_000, 33_000] {
             let fixture = Fixture::new();
-            let cohort = fixture.create("c", settings(fold, Retain::Bytes(bytes)));
+            let cohort = fixture.create("c", settings(&fold, Retain::Bytes(bytes)));
             rounds(&cohort, 0..14);
             let allocated = |number: &u64| fs::metadata(segment(&cohort, *number)).unwrap().blocks() * 512;
             let there = segments(&cohort);
@@ -87,7 +87,7 @@ fn records_younger_than_asked_for_stay() {
     for fold in [Fold::Latest, Fold::Log] {
         for (seconds, all) in [(3600, true), (0, false)] {
             let fixture = Fixture::new();
-            let cohort = fixture.create("c", settings(fold, Retain::Age(seconds)));
+            let cohort = fixture.create("c", settings(&fold, Retain::Age(seconds)));
             rounds(&cohort, 0..6);
             assert_eq!(first(&cohort) == 1, all, "{fold:?} {seconds}");
             assert!(all || segments(&cohort).len() == 2, "{fold:?}: {:?}", segments(&cohort));
@@ -98,13 +98,13 @@ fn records_younger_than_asked_for_stay() {
 #[test]
 fn a_log_keeps_all_that_is_not_sealed_and_durable_whatever_is_retained() {
     let fixture = Fixture::new();
-    let cohort = fixture.create("c", settings(Fold::Log, Retain::Bytes(0)));
+    let cohort = fixture.create("c", settings(&Fold::Log, Retain::Bytes(0)));
     for i in 0..5 {
         cohort.append("k", &i).unwrap();
     }
     assert_eq!(first(&cohort), 1);
     assert_eq!(cohort.compact().unwrap(), Compaction::Sealed { seq: 5 });
-    assert_eq!(first(&cohort), 1, "who attaches may need the last sealed segment");
+    assert_eq!(first(&cohort), 1, "the last sealed segment is needed");
     cohort.append("k", &5).unwrap();
     cohort.compact().unwrap();
     assert_eq!(first(&cohort), 6);
@@ -112,7 +112,7 @@ fn a_log_keeps_all_that_is_not_sealed_and_durable_whatever_is_retained() {
     // Neither of these removes anything from a log.
     for retain in [Retain::None, Retain::All] {
         let fixture = Fixture::new();
-        let cohort = fixture.create("c", settings(Fold::Log, retain));
+        let cohort = fixture.create("c", settings(&Fold::Log, retain));
         rounds(&cohort, 0..6);
         assert_eq!(first(&cohort), 1);
         assert!(!cohort.path().join("snapshot.json").exists());
@@ -122,7 +122,7 @@ fn a_log_keeps_all_that_is_not_sealed_and_durable_whatever_is_retained() {
 #[test]
 fn a_lost_segment_of_a_limited_log_is_told_from_one_that_was_removed() {
     let fixture = Fixture::new();
-    let cohort = fixture.create("c", settings(Fold::Log, Retain::Records(6)));
+    let cohort = fixture.create("c", settings(&Fold::Log, Retain::Records(6)));
     rounds(&cohort, 0..8);
     let (there, first) = (segments(&cohort), first(&cohort));
     assert!(first > 1 && there.len() > 3, "{there:?}");
@@ -149,7 +149,7 @@ fn a_lost_segment_of_a_limited_log_is_told_from_one_that_was_removed() {
 fn the_mark_of_a_limited_log_that_is_damaged_is_made_anew_by_the_next_compaction() {
     for retain in [Retain::Records(3), Retain::All] {
         let fixture = Fixture::new();
-        let cohort = fixture.create("c", settings(Fold::Log, Retain::Records(3)));
+        let cohort = fixture.create("c", settings(&Fold::Log, Retain::Records(3)));
         rounds(&cohort, 0..6);
         cohort.alter(|settings| Ok(settings.retain(retain))).unwrap();
         let whole = first(&cohort);
@@ -167,7 +167,7 @@ fn the_mark_of_a_limited_log_that_is_damaged_is_made_anew_by_the_next_compaction
 fn a_compactor_that_died_while_it_removed_history_has_left_what_the_next_one_removes() {
     for fold in [Fold::Latest, Fold::Log] {
         let fixture = Fixture::new();
-        let cohort = fixture.create("c", settings(fold, Retain::All));
+        let cohort = fixture.create("c", settings(&fold, Retain::All));
         rounds(&cohort, 0..8);
         let there = segments(&cohort);
         cohort.alter(|settings| Ok(settings.retain(Retain::Records(4)))).unwrap();
@@ -203,7 +203,7 @@ fn a_compactor_that_died_while_it_removed_history_has_left_what_the_next_one_rem
 #[test]
 fn damage_to_history_is_told_and_the_state_does_not_need_it() {
     let fixture = Fixture::new();
-    let cohort = fixture.create("c", settings(Fold::Merge, Retain::Records(100)));
+    let cohort = fixture.create("c", settings(&Fold::Merge, Retain::Records(100)));
     rounds(&cohort, 0..6);
     let whole = state(&cohort.view().unwrap());
     drop(cohort);
@@ -222,7 +222,7 @@ fn damage_to_history_is_told_and_the_state_does_not_need_it() {
 #[test]
 fn the_space_behind_each_segment_sealed_since_the_last_compaction_is_given_back() {
     let fixture = Fixture::new();
-    let cohort = fixture.create("c", settings(Fold::Latest, Retain::All).segment_bytes(1 << 20));
+    let cohort = fixture.create("c", settings(&Fold::Latest, Retain::All).segment_bytes(1 << 20));
     // One frame that leaves no room for the next: each segment is sealed with most of it unused.
     let large = json!("x".repeat(600_000));
     for i in 0..4 {
@@ -289,7 +289,7 @@ impl Arbitrary for Plan {
 fn run(plan: &Plan, retain: Retain) -> (String, u64) {
     let fixture = Fixture::in_memory();
     let fold = if plan.merge { Fold::Merge } else { Fold::Latest };
-    let mut cohort = fixture.create("c", settings(fold, retain).segment_bytes(4096));
+    let mut cohort = fixture.create("c", settings(&fold, retain).segment_bytes(4096));
     let mut i = 0;
     for (records, then) in &plan.steps {
         let mut batch = Batch::new();
