@@ -1,7 +1,6 @@
 //! Keys made of parts, such as (run id, stage): joined, taken apart, and looked up by their first parts.
 
 use std::borrow::Cow;
-use std::ops::Bound;
 
 use crate::error::Result;
 use crate::fold::EntryRef;
@@ -71,10 +70,10 @@ impl View {
     pub fn prefix<S: AsRef<str>>(&self, parts: impl IntoIterator<Item = S>) -> Prefix<'_> {
         let mut parts = parts.into_iter().peekable();
         if parts.peek().is_none() {
-            return Prefix { view: self, alone: None, longer: Longer::Begun(self.iter()), until: None };
+            return Prefix { view: self, alone: None, longer: Some(self.iter()), until: None };
         }
         let alone = key(parts);
-        let longer = Longer::From(format!("{alone}{JOINT}"));
+        let longer = Some(self.iter_from(&format!("{alone}{JOINT}")));
         let until = Some(format!("{alone}{BEHIND_JOINT}"));
         Prefix { view: self, alone: Some(alone), longer, until }
     }
@@ -85,16 +84,10 @@ pub struct Prefix<'a> {
     view: &'a View,
     /// The key that has these parts and no more, until it was asked for: other keys may sort between it and the longer ones.
     alone: Option<String>,
-    longer: Longer<'a>,
+    /// From the first longer key on; `None` at the end.
+    longer: Option<Iter<'a>>,
     /// Keys from here on have other parts.
     until: Option<String>,
-}
-
-enum Longer<'a> {
-    /// They begin here, and nobody has asked for one yet.
-    From(String),
-    Begun(Iter<'a>),
-    Ended,
 }
 
 impl<'a> Prefix<'a> {
@@ -105,10 +98,7 @@ impl<'a> Prefix<'a> {
         {
             return Ok(Some((Cow::Owned(alone), entry)));
         }
-        if let Longer::From(from) = &self.longer {
-            self.longer = Longer::Begun(view.range_from(Bound::Included(from)));
-        }
-        let Longer::Begun(iter) = &mut self.longer else { return Ok(None) };
+        let Some(iter) = &mut self.longer else { return Ok(None) };
         let next = iter.next().transpose()?;
         Ok(next.filter(|(key, _)| self.until.as_deref().is_none_or(|until| **key < *until)))
     }
@@ -120,7 +110,7 @@ impl<'a> Iterator for Prefix<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.step().transpose();
         if !matches!(next, Some(Ok(_))) {
-            (self.alone, self.longer) = (None, Longer::Ended);
+            (self.alone, self.longer) = (None, None);
         }
         next
     }

@@ -125,7 +125,7 @@ impl View {
         }
     }
 
-    pub(crate) fn range_from(&self, from: Bound<&str>) -> Iter<'_> {
+    fn range_from(&self, from: Bound<&str>) -> Iter<'_> {
         let start = match from {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => "",
