@@ -258,7 +258,7 @@ fn wrong_parameters_are_refused_with_the_name_of_the_field() {
         (r#"{"kind":"top","n":3,"size":1,"rank":[]}"#, "unknown field `size`"),
         (r#"{"kind":"series","points":100001}"#, "`points` is 100001"),
         (r#"{"kind":"series","points":-1}"#, "-1"),
-        (r#"{"kind":"sum","n":1}"#, "unknown field `n`"),
+        (r#"{"kind":"sum","n":1}"#, "no parameter `n`"),
         (r#"{"kind":"mean"}"#, "there is no fold \"mean\""),
     ] {
         let error = Settings::from_json(&format!(r#"{{"fold":{fold}}}"#)).unwrap_err();

@@ -17,10 +17,6 @@ pub(crate) struct Given {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoParameters {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SeriesParameters {
     points: Option<u32>,
 }
@@ -57,10 +53,10 @@ impl Given {
 
     pub(crate) fn fold(&self) -> Result<Fold> {
         match &*self.kind {
-            "latest" => self.parameters::<NoParameters>().map(|_| Fold::Latest),
-            "merge" => self.parameters::<NoParameters>().map(|_| Fold::Merge),
-            "sum" => self.parameters::<NoParameters>().map(|_| Fold::Sum),
-            "log" => self.parameters::<NoParameters>().map(|_| Fold::Log),
+            "latest" => self.bare(Fold::Latest),
+            "merge" => self.bare(Fold::Merge),
+            "sum" => self.bare(Fold::Sum),
+            "log" => self.bare(Fold::Log),
             "series" => {
                 let points = self.parameters::<SeriesParameters>()?.points;
                 Ok(Fold::Series(points.map_or(Ok(Series::default()), Series::new)?))
@@ -69,6 +65,15 @@ impl Given {
             other => Err(Error::invalid(format!(
                 "there is no fold {other:?}: it is latest, merge, sum, top, series or log"
             ))),
+        }
+    }
+
+    fn bare(&self, fold: Fold) -> Result<Fold> {
+        match self.parameters.keys().next() {
+            Some(field) => {
+                Err(Error::invalid(format!("the fold `{}` has no parameter `{field}`", self.kind)))
+            }
+            None => Ok(fold),
         }
     }
 
