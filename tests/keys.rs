@@ -1,4 +1,5 @@
 //! Keys of parts: what a prefix finds and what it reads; and the previous entry or record, by seq and fields.
+#![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
 mod fixture;
 

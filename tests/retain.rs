@@ -145,6 +145,24 @@ fn a_lost_segment_of_a_limited_log_is_told_from_one_that_was_removed() {
     assert!(cohort.verify().unwrap().is_damaged(), "and the damage is not forgotten");
 }
 
+/// The story: a power cut garbled the link of a segment that had just been begun. What a garbled link calls durable is not known,
+/// so the log was looked for from its first record on, which was gone, and it could not be opened.
+#[test]
+fn a_limited_log_whose_newest_link_is_garbled_goes_on_from_what_is_there() {
+    let fixture = Fixture::new();
+    let cohort = fixture.create("c", settings(&Fold::Log, Retain::Records(2)));
+    rounds(&cohort, 0..4);
+    let first = first(&cohort);
+    assert!(first > 1);
+    drop(cohort);
+    let cohort = fixture.reopen("c");
+    flip(&segment(&cohort, *segments(&cohort).last().unwrap()), 512 + 20);
+    assert_eq!(cohort.last_seq().unwrap(), 8);
+    assert_eq!(cohort.append("after", &1).unwrap(), 9);
+    assert_eq!(cohort.cursor(first).unwrap().count(), (10 - first) as usize);
+    assert!(!cohort.verify().unwrap().is_damaged());
+}
+
 #[test]
 fn the_mark_of_a_limited_log_that_is_damaged_is_made_anew_by_the_next_compaction() {
     for retain in [Retain::Records(3), Retain::All] {
