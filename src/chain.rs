@@ -18,8 +18,9 @@ use crate::sys::Dir;
 pub(crate) enum Floor {
     /// To the segment that holds the seq after this one.
     Seq(Seq),
-    /// To what the newest link does not call durable: older segments of a log are settled, and need not be read to append.
-    Durable,
+    /// To what the newest link does not call durable: older segments of a log are settled, and need not be read to append. To
+    /// the seq after this one at most, for those up to it have been removed.
+    Durable(Seq),
 }
 
 /// A segment of the journal by its link. A journal may have many more segments than a process may have files open, so it is
@@ -98,9 +99,8 @@ impl Chain {
             dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
         numbers.sort_unstable();
         let mut chain = Chain::default();
-        if let Floor::Seq(seq) = floor {
-            chain.floor = seq;
-        }
+        let (Floor::Seq(seq) | Floor::Durable(seq)) = floor;
+        chain.floor = seq;
         while let Some(number) = numbers.pop() {
             let begun = match Segment::open(dir, number, owner, access)? {
                 // Removed since the listing, or a spare: neither is part of the journal.
@@ -111,8 +111,8 @@ impl Chain {
                 }
                 Some(Found::Linked(linked)) => linked,
             };
-            if chain.strays.is_empty() && floor == Floor::Durable {
-                chain.floor = begun.link.durable_seq;
+            if chain.strays.is_empty() && matches!(floor, Floor::Durable(_)) {
+                chain.floor = chain.floor.max(begun.link.durable_seq);
             }
             let lowest = chain.walk_back(dir, owner, access, begun)?;
             if !chain.segments.is_empty() {

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
-use cli::{append, bundle, compact, create, delete, demo, get, log, ls, once, stats, verify};
+use cli::{
+    alter, append, bundle, compact, create, delete, demo, get, history, log, ls, once, previous, refold,
+    stats, verify,
+};
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
@@ -35,6 +38,10 @@ fn run() -> Result<(), Failure> {
         Verb::Bundle(args) => bundle::run(&options, &args),
         Verb::Once(args) => once::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
+        Verb::History(args) => history::run(&options, &args),
+        Verb::Previous(args) => previous::run(&options, &args),
+        Verb::Alter(args) => alter::run(&options, &args),
+        Verb::Refold(args) => refold::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
