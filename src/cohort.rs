@@ -1,6 +1,6 @@
 //! A cohort as its user sees it: append, read, compact, check. No I/O of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::fold::{Entry, Fold};
 use crate::format::Body;
 use crate::home::Home;
 use crate::journal::Turn;
+use crate::mirror::{self, Mirrored};
 use crate::record::{Batch, Seq};
 use crate::segment::Through;
 use crate::settings::Settings;
@@ -362,6 +363,34 @@ impl Cohort {
         compact::run_if_due(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
     }
 
+    /// Writes the mirror that the settings name, with the state as it is now, and says what it shows. Waits for a compaction that
+    /// is under way, for that may be at the same file.
+    ///
+    /// # Errors
+    /// `is_invalid` if the settings name none, or a key that has no entry; else what stopped it. The file is the old one or the
+    /// new one.
+    pub fn mirror(&self) -> Result<Mirrored> {
+        let mirrored = mirror::write(self.home(), self.timeout(), || self.view());
+        if let Some(attachment) = self.writer().attached() {
+            attachment.chores.mirrored(mirrored.as_ref().err().map(ToString::to_string));
+        }
+        mirrored
+    }
+
+    /// Writes the state as it is now, as a mirror would be written, to any path: all entries, or the value of one key.
+    ///
+    /// # Errors
+    /// As [`mirror`](Cohort::mirror).
+    pub fn mirror_to(&self, path: impl AsRef<Path>, key: Option<&str>) -> Result<Mirrored> {
+        mirror::write_to(self.home(), path.as_ref(), key, || self.view())
+    }
+
+    /// What the last try of this process to write the mirror has failed with, if it has: a compaction does not fail for it. The
+    /// next compaction tries again.
+    pub fn mirror_failure(&self) -> Option<String> {
+        self.writer().attached().and_then(|attachment| attachment.chores.mirror_failure())
+    }
+
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.
     /// Changes nothing.
     ///
@@ -377,7 +406,8 @@ impl Cohort {
     /// As [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
-        Ok(Stats { background_failure, ..stats::gather(self.home())? })
+        let mirror_failure = self.mirror_failure();
+        Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
     }
 
     /// Makes everything written so far in this cohort durable.

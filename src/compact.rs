@@ -9,6 +9,7 @@
 //! | 5 | the old snapshot becomes `snapshot.prev.json`, by a second name and a rename | two names of one snapshot |
 //! | 6 | append lock: the new one becomes `snapshot.json`. **Commit point: the rename** | both snapshots |
 //! | 7 | retire the segments that both snapshots cover | segments that the next run retires |
+//! | 8 | write the mirror, if there is to be one (`mirror.rs`) | the old mirror, which the next run replaces |
 //!
 //! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
 
@@ -23,6 +24,7 @@ use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
 use crate::journal::{Sealed, Turn};
+use crate::mirror::{self, Renew};
 use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment};
@@ -149,12 +151,15 @@ fn fold_all(
     let base = Base::find(home)?;
     if base.damage.is_none() && base.seq() == through {
         retire(home)?;
+        mirror::renew(attachment, through, Renew::IfItDiffers, between);
         return Ok(Compaction::Nothing);
     }
     let (temporary, made) = fold(home, base.damage.is_some(), through, epoch, between)?;
     keep_previous(home, &base)?;
     publish(attachment, &base, &temporary, timeout, through)?;
-    retire(home)?;
+    let retired = retire(home);
+    mirror::renew(attachment, through, Renew::Always, between);
+    retired?;
     let records = through - base.seq().min(through);
     Ok(Compaction::Folded { seq: through, records, entries: made.entries, bytes: made.len() })
 }

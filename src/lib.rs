@@ -41,7 +41,8 @@
 //!
 //! # Features
 //!
-//! `cli` (default) builds the `tallyfold` command. A library needs none: `default-features = false`.
+//! `cli` (default) builds the `tallyfold` command, `parquet` (default) writes mirrors and reads imports that are Parquet
+//! tables. A library needs none: `default-features = false`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -60,6 +61,7 @@ mod frames;
 mod home;
 mod housekeeping;
 mod journal;
+mod mirror;
 mod names;
 mod ready;
 mod record;
@@ -71,6 +73,8 @@ mod snapshot;
 mod stats;
 mod store;
 mod sys;
+#[cfg(feature = "parquet")]
+mod table;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -86,6 +90,7 @@ pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold};
+pub use mirror::{Mirror, Mirrored};
 pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
 pub use settings::{LockClass, Retain, Settings};
 pub use stats::Stats;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::fold::{self, Fold};
 use crate::format;
+use crate::mirror::Mirror;
 
 /// The version of `cohort.json`, `store.json` and the snapshots.
 pub(crate) const DOCUMENT_VERSION: u32 = 1;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub(crate) trust_network_locks: bool,
     pub(crate) sync_interval_ms: u64,
     pub(crate) compact_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// The JSON as a user writes it. `deny_unknown_fields` names a field that is not one.
@@ -90,7 +93,7 @@ struct Given {
     trust_network_locks: Option<bool>,
     sync_interval_ms: Option<u64>,
     compact_bytes: Option<u64>,
-    mirror: Option<serde::de::IgnoredAny>,
+    mirror: Option<serde_json::Value>,
     shared: Option<serde::de::IgnoredAny>,
 }
 
@@ -110,6 +113,7 @@ impl Settings {
             trust_network_locks: false,
             sync_interval_ms: DEFAULT_SYNC_INTERVAL_MS,
             compact_bytes: DEFAULT_COMPACT_BYTES,
+            mirror: None,
         }
     }
 
@@ -145,10 +149,8 @@ impl Settings {
                 .advise("use that version of tallyfold"));
         }
         let given: Given = serde_json::from_str(json).map_err(cannot)?;
-        for (name, given) in [("mirror", given.mirror.is_some()), ("shared", given.shared.is_some())] {
-            if given {
-                return Err(not_yet(&format!("the setting `{name}`")));
-            }
+        if given.shared.is_some() {
+            return Err(not_yet("the setting `shared`"));
         }
         let mut settings = Settings::new(given.fold.fold()?);
         if let Some(retain) = given.retain {
@@ -164,6 +166,7 @@ impl Settings {
         if let Some(lock) = given.lock {
             settings.lock = lock_class(&lock, "the setting `lock`")?;
         }
+        settings.mirror = given.mirror.as_ref().map(Mirror::from_value).transpose()?;
         settings.segment_bytes = given.segment_bytes.unwrap_or(settings.segment_bytes);
         settings.durable = given.durable.unwrap_or(settings.durable);
         settings.lock_timeout_s = given.lock_timeout_s.unwrap_or(settings.lock_timeout_s);
@@ -233,6 +236,12 @@ impl Settings {
         self
     }
 
+    /// Where every compaction also writes the state as a plain file. A `log` has no state to write.
+    pub fn mirror(mut self, mirror: Mirror) -> Settings {
+        self.mirror = Some(mirror);
+        self
+    }
+
     /// The fold.
     pub fn fold(&self) -> Fold {
         self.fold
@@ -268,7 +277,14 @@ impl Settings {
         if !(self.lock_timeout_s >= 0.0 && self.lock_timeout_s.is_finite()) {
             return outside("lock_timeout_s", &self.lock_timeout_s, "a number of seconds, 0 or more".into());
         }
-        Ok(())
+        match &self.mirror {
+            Some(_) if self.fold == Fold::Log => {
+                Err(Error::invalid("`mirror` shows entries, and the fold `log` has none")
+                    .advise("leave it away, or choose another fold"))
+            }
+            Some(mirror) => mirror.check(),
+            None => Ok(()),
+        }
     }
 
     /// The text of `cohort.json`.
@@ -308,6 +324,7 @@ mod tests {
     fn what_is_written_to_cohort_json_is_read_back_the_same() {
         for settings in [
             Settings::log(),
+            Settings::latest().mirror(Mirror::of_key("/data/metrics.json", "run-1")),
             Settings::merge().segment_bytes(8192).lock_timeout(Duration::from_millis(1500)),
             Settings::latest()
                 .lock(LockClass::Memory)
@@ -316,6 +333,7 @@ mod tests {
                 .max_body_bytes(99)
                 .sync_interval(Duration::from_millis(20))
                 .compact_bytes(0)
+                .mirror(Mirror::new("../metrics.json"))
                 .trust_network_locks(true),
         ] {
             assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);
@@ -330,10 +348,16 @@ mod tests {
             (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
             (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Unsupported, "`top` is not yet supported"),
             (
-                r#"{"fold":{"kind":"latest"},"mirror":"x"}"#,
+                r#"{"fold":{"kind":"latest"},"shared":"x"}"#,
                 Kind::Unsupported,
-                "`mirror` is not yet supported",
+                "`shared` is not yet supported",
             ),
+            (r#"{"fold":{"kind":"log"},"mirror":"x"}"#, Kind::Invalid, "the fold `log` has none"),
+            (r#"{"fold":{"kind":"latest"},"mirror":7}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":{"key":"k"}}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":{"path":"x","kye":"k"}}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":""}"#, Kind::Invalid, "names no file"),
+            (r#"{"fold":{"kind":"latest"},"mirror":"a/.."}"#, Kind::Invalid, "names no file"),
             (r#"{"fold":{"kind":"latest"},"lock":"futex"}"#, Kind::Invalid, "not \"futex\""),
             (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1}}"#, Kind::Unsupported, "`retain` by bytes"),
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
