@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
-use cli::{append, compact, create, delete, demo, get, log, ls, stats, verify};
+use cli::{append, compact, create, delete, demo, get, import, log, ls, mirror, stats, verify};
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
@@ -30,11 +30,13 @@ fn run() -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create::run(&options, &args),
         Verb::Append(args) => append::run(&options, &args),
+        Verb::Import(args) => import::run(&options, &args),
         Verb::Delete(args) => delete::run(&options, &args),
         Verb::Get(args) => get::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
+        Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
         Verb::Demo(args) => demo::run(&args, options.store),

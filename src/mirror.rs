@@ -347,11 +347,8 @@ impl Place {
         // Who may not read it may still replace it.
         let Ok(file) = self.dir.open_read(&self.name, Names::Several) else { return Ok(false) };
         let mut out = Plain::begin(file, Purpose::Compare);
-        let filled = fill(&mut out);
-        match out.differs {
-            true => Ok(false),
-            false => filled.and_then(|()| out.end()).map(|()| !out.differs),
-        }
+        let filled = fill(&mut out).and_then(|()| out.end());
+        if out.differs { Ok(false) } else { filled.map(|()| true) }
     }
 }
 

@@ -150,17 +150,17 @@ fn a_mirror_that_shows_the_same_is_left_alone_and_one_that_was_spoilt_is_put_rig
     for spoil in [0, whole.len() as u64 / 2, whole.len() as u64 - 1] {
         fixture::flip(&path, spoil);
         assert_eq!(cohort.compact().unwrap(), Compaction::Nothing);
-        assert_eq!(fs::read(&path).unwrap(), whole, "byte {spoil}");
+        assert!(fs::read(&path).unwrap() == whole, "byte {spoil}");
     }
     fixture::cut(&path, 100);
     cohort.compact().unwrap();
-    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert!(fs::read(&path).unwrap() == whole);
     fs::write(&path, [&whole[..], b" "].concat()).unwrap();
     cohort.compact().unwrap();
-    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert!(fs::read(&path).unwrap() == whole);
     fs::remove_file(&path).unwrap();
     cohort.compact().unwrap();
-    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert!(fs::read(&path).unwrap() == whole);
 }
 
 #[cfg(unix)]

@@ -6,8 +6,10 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod get;
+pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod mirror;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
@@ -42,6 +44,8 @@ pub(crate) enum Verb {
     Create(create::Args),
     /// Append JSON values, one a line, and print the last seq
     Append(append::Args),
+    /// Append what a JSON, JSON Lines or Parquet file holds
+    Import(import::Args),
     /// Append the delete of a key, and print its seq
     Delete(delete::Args),
     /// Print the value of a key, or the whole state
@@ -52,6 +56,8 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     /// Fold the journal into the snapshot
     Compact(compact::Args),
+    /// Write the state as a plain file, JSON or Parquet
+    Mirror(mirror::Args),
     /// Check every byte, changing nothing
     Verify(verify::Args),
     /// Print sizes and positions

@@ -27,9 +27,9 @@ pub(crate) use check::check;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
-pub(crate) use nonfinite::unescape;
 #[cfg(feature = "parquet")]
 pub(crate) use nonfinite::{Meaning, meaning};
+pub(crate) use nonfinite::{escape_except, unescape};
 
 /// Under this name serde_json writes and reads a `RawValue`: the only way to tell one from any
 /// other struct.
