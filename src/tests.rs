@@ -2,6 +2,8 @@
 
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod memory;
+#[cfg(unix)]
+mod mirror;
 
 use std::sync::Arc;
 use std::time::Duration;

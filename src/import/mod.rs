@@ -198,13 +198,17 @@ impl<'a> Import<'a> {
             bytes: 0,
             waiting: Vec::new(),
             keys: HashSet::new(),
+            refused: Vec::new(),
         };
         // What came before the end of a broken input is taken all the same, unless it is all or nothing.
         let read = read(&mut loader);
         let sound = read.is_ok();
         let ended = if sound || !self.all_or_nothing { loader.end() } else { Ok(()) };
-        loader.imported.stopped = read.err().or(ended.err());
-        loader.imported
+        // Some are refused when they are read, others with their batch.
+        loader.refused.sort_by_key(|(place, _)| *place);
+        let told = |(place, reason): (Place, String)| Refused { place: place.to_string(), reason };
+        let refused = loader.refused.into_iter().map(told).collect();
+        Imported { refused, stopped: read.err().or(ended.err()), ..loader.imported }
     }
 }
 
@@ -213,7 +217,7 @@ fn stopped(what: impl fmt::Display) -> Error {
 }
 
 /// Where in the input something begins. Lines, columns and rows are counted from 1, columns in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Line(u64),
     Column(u64, u64),
@@ -250,6 +254,7 @@ struct Loader<'a> {
     waiting: Vec<(Option<Number>, Row)>,
     /// A hash of each key that there was.
     keys: HashSet<u128>,
+    refused: Vec<(Place, String)>,
 }
 
 impl Loader<'_> {
@@ -302,8 +307,8 @@ impl Loader<'_> {
 
     fn refuse(&mut self, place: Place, reason: String) {
         self.imported.skipped += 1;
-        if self.imported.refused.len() < MOST_TOLD {
-            self.imported.refused.push(Refused { place: place.to_string(), reason });
+        if self.refused.len() < MOST_TOLD {
+            self.refused.push((place, reason));
         }
     }
 
