@@ -1,7 +1,7 @@
 //! A cohort as its user sees it: append, read, compact, check. No I/O of its own.
 
 use std::ops::RangeBounds;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::format::Body;
 use crate::history::{self, History};
 use crate::home::Home;
 use crate::journal::Turn;
+use crate::mirror::{self, Mirrored};
 use crate::previous::{self, Query};
 use crate::record::{Batch, Record, Seq};
 use crate::segment::Through;
@@ -419,6 +420,34 @@ impl Cohort {
         alter::run(self.home(), self.timeout(), change)
     }
 
+    /// Writes the mirror that the settings name, with the state as it is now, and says what it shows. Waits for a compaction that
+    /// is under way, for that may be at the same file.
+    ///
+    /// # Errors
+    /// `is_invalid` if the settings name none, or a key that has no entry; else what stopped it. The file is the old one or the
+    /// new one.
+    pub fn mirror(&self) -> Result<Mirrored> {
+        let mirrored = mirror::write(self.home(), self.timeout(), || self.view());
+        if let Some(attachment) = self.writer().attached() {
+            attachment.chores.mirrored(mirrored.as_ref().err().map(ToString::to_string));
+        }
+        mirrored
+    }
+
+    /// Writes the state as it is now, as a mirror would be written, to any path: all entries, or the value of one key.
+    ///
+    /// # Errors
+    /// As [`mirror`](Cohort::mirror).
+    pub fn mirror_to(&self, path: impl AsRef<Path>, key: Option<&str>) -> Result<Mirrored> {
+        mirror::write_to(self.home(), path.as_ref(), key, || self.view())
+    }
+
+    /// What the last try of this process to write the mirror has failed with, if it has: a compaction does not fail for it. The
+    /// next compaction tries again.
+    pub fn mirror_failure(&self) -> Option<String> {
+        self.writer().attached().and_then(|attachment| attachment.chores.mirror_failure())
+    }
+
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.
     /// Changes nothing.
     ///
@@ -434,7 +463,8 @@ impl Cohort {
     /// As [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
-        Ok(Stats { background_failure, ..stats::gather(self.home())? })
+        let mirror_failure = self.mirror_failure();
+        Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
     }
 
     /// Makes everything written so far in this cohort durable.

@@ -9,6 +9,7 @@
 //! | 5 | the old snapshot becomes `snapshot.prev.json`, by a second name and a rename | two names of one snapshot |
 //! | 6 | append lock: the new one becomes `snapshot.json`. **Commit point: the rename** | both snapshots |
 //! | 7 | retire the segments that both snapshots cover (`retire.rs`) | segments that the next run retires |
+//! | 8 | write the mirror, if there is to be one (`mirror.rs`) | the old mirror, which the next run replaces |
 //!
 //! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
 
@@ -23,11 +24,12 @@ use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
 use crate::journal::{Sealed, Turn};
+use crate::mirror::{self, Renew};
 use crate::names::{self, Purpose};
 use crate::record::Seq;
 use crate::retire;
 use crate::segment::Access;
-use crate::settings::DOCUMENT_VERSION;
+use crate::settings::{DOCUMENT_VERSION, Settings};
 use crate::snapshot::{self, Head, Snapshot};
 use crate::sys::{self, LockFile, Names};
 use crate::view::{Reader, View};
@@ -167,7 +169,8 @@ fn fold_all(
     let _running = Running::begin();
     let home = &attachment.home;
     // Before anything is done: it may have been altered since this process opened the cohort.
-    let retain = home.settings_now()?.retain;
+    let Settings { retain, mirror, .. } = home.settings_now()?;
+    let mirror = mirror.as_ref();
     remove_temporary(home)?;
     if home.settings.fold == Fold::Log && retain.is_limit() {
         // So that the next link calls durable what may be removed: a writer finds its way by that too, should the mark be lost.
@@ -187,12 +190,15 @@ fn fold_all(
     retire::give_back(home, base.seq())?;
     if base.damage.is_none() && base.seq() == through {
         retire::folded(home, retain)?;
+        mirror::renew(attachment, mirror, through, Renew::IfItDiffers, between);
         return Ok(Compaction::Nothing);
     }
     let (temporary, made) = fold(home, base.damage.is_some(), through, epoch, between)?;
     keep_previous(home, &base)?;
     publish(attachment, &base, &temporary, timeout, through)?;
-    retire::folded(home, retain)?;
+    let retired = retire::folded(home, retain);
+    mirror::renew(attachment, mirror, through, Renew::Always, between);
+    retired?;
     let records = through - base.seq().min(through);
     Ok(Compaction::Folded { seq: through, records, entries: made.entries, bytes: made.len() })
 }

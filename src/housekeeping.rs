@@ -56,6 +56,8 @@ struct Plan {
     sync: Due,
     compact: Due,
     failure: Option<String>,
+    /// Of the last try to write the mirror. Apart, for a sync that goes well says nothing of it.
+    mirror_failure: Option<String>,
 }
 
 #[derive(Default)]
@@ -91,6 +93,16 @@ impl Chores {
     /// Why the last thing done in the background failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.plan().failure.clone()
+    }
+
+    /// Why the last try to write the mirror failed, if it did.
+    pub(crate) fn mirror_failure(&self) -> Option<String> {
+        self.plan().mirror_failure.clone()
+    }
+
+    /// The mirror was written, or why not.
+    pub(crate) fn mirrored(&self, failure: Option<String>) {
+        self.plan().mirror_failure = failure;
     }
 
     /// Takes what is due; what is asked for from here on is asked for anew.

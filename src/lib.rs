@@ -41,7 +41,8 @@
 //!
 //! # Features
 //!
-//! `cli` (default) builds the `tallyfold` command. A library needs none: `default-features = false`.
+//! `cli` (default) builds the `tallyfold` command, `parquet` (default) writes mirrors and reads imports that are Parquet
+//! tables. A library needs none: `default-features = false`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -62,8 +63,10 @@ mod frames;
 mod history;
 mod home;
 mod housekeeping;
+mod import;
 mod journal;
 mod key;
+mod mirror;
 mod names;
 mod once;
 mod previous;
@@ -79,6 +82,8 @@ mod snapshot;
 mod stats;
 mod store;
 mod sys;
+#[cfg(feature = "parquet")]
+mod table;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -96,7 +101,9 @@ pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
 pub use history::History;
+pub use import::{Import, Imported, Keys, Refused};
 pub use key::{Prefix, key, key_parts};
+pub use mirror::{Mirror, Mirrored};
 pub use previous::Query;
 pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
 pub use settings::{LockClass, Retain, Settings};

@@ -10,8 +10,8 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, bundle, compact, create, delete, demo, get, history, log, ls, once, previous, refold,
-    stats, verify,
+    alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once,
+    previous, refold, stats, verify,
 };
 
 fn main() -> ExitCode {
@@ -33,6 +33,7 @@ fn run() -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create::run(&options, &args),
         Verb::Append(args) => append::run(&options, &args),
+        Verb::Import(args) => import::run(&options, &args),
         Verb::Delete(args) => delete::run(&options, &args),
         Verb::Get(args) => get::run(&options, &args),
         Verb::Bundle(args) => bundle::run(&options, &args),
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
         Verb::Refold(args) => refold::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
+        Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
         Verb::Demo(args) => demo::run(&args, options.store),

@@ -216,7 +216,12 @@ impl Batch {
     /// # Errors
     /// `is_invalid` unless parsing the text into a `serde_json::Value` would succeed, or if the key is too long.
     pub fn put_json(&mut self, key: &str, json: &str) -> Result<&mut Batch> {
-        self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| false))
+        self.put_flagged(key, json, false)
+    }
+
+    /// As [`put_json`](Batch::put_json), of a text that is under the flag already if it holds non-finite numbers.
+    pub(crate) fn put_flagged(&mut self, key: &str, json: &str, nonfinite: bool) -> Result<&mut Batch> {
+        self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| nonfinite))
     }
 
     /// Adds a put of text that a value was encoded to, with its flag.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::fold::{self, Fold};
 use crate::format;
+use crate::mirror::Mirror;
 
 /// The version of `cohort.json`, `store.json` and the snapshots.
 pub(crate) const DOCUMENT_VERSION: u32 = 1;
@@ -107,6 +108,8 @@ pub struct Settings {
     pub(crate) trust_network_locks: bool,
     pub(crate) sync_interval_ms: u64,
     pub(crate) compact_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// The JSON as a user writes it. `deny_unknown_fields` names a field that is not one.
@@ -125,7 +128,7 @@ struct Given {
     trust_network_locks: Option<bool>,
     sync_interval_ms: Option<u64>,
     compact_bytes: Option<u64>,
-    mirror: Option<serde::de::IgnoredAny>,
+    mirror: Option<serde_json::Value>,
     shared: Option<serde::de::IgnoredAny>,
 }
 
@@ -145,6 +148,7 @@ impl Settings {
             trust_network_locks: false,
             sync_interval_ms: DEFAULT_SYNC_INTERVAL_MS,
             compact_bytes: DEFAULT_COMPACT_BYTES,
+            mirror: None,
         }
     }
 
@@ -180,10 +184,8 @@ impl Settings {
                 .advise("use that version of tallyfold"));
         }
         let given: Given = serde_json::from_str(json).map_err(cannot)?;
-        for (name, given) in [("mirror", given.mirror.is_some()), ("shared", given.shared.is_some())] {
-            if given {
-                return Err(not_yet(&format!("the setting `{name}`")));
-            }
+        if given.shared.is_some() {
+            return Err(not_yet("the setting `shared`"));
         }
         let mut settings = Settings::new(given.fold.fold()?);
         if let Some(retain) = given.retain {
@@ -192,6 +194,7 @@ impl Settings {
         if let Some(lock) = given.lock {
             settings.lock = lock_class(&lock, "the setting `lock`")?;
         }
+        settings.mirror = given.mirror.as_ref().map(Mirror::from_value).transpose()?;
         settings.segment_bytes = given.segment_bytes.unwrap_or(settings.segment_bytes);
         settings.durable = given.durable.unwrap_or(settings.durable);
         settings.lock_timeout_s = given.lock_timeout_s.unwrap_or(settings.lock_timeout_s);
@@ -275,6 +278,12 @@ impl Settings {
         self
     }
 
+    /// Where every compaction also writes the state as a plain file. A `log` has no state to write.
+    pub fn mirror(mut self, mirror: Mirror) -> Settings {
+        self.mirror = Some(mirror);
+        self
+    }
+
     /// The fold.
     pub fn fold(&self) -> &Fold {
         &self.fold
@@ -310,7 +319,15 @@ impl Settings {
         if !(self.lock_timeout_s >= 0.0 && self.lock_timeout_s.is_finite()) {
             return outside("lock_timeout_s", &self.lock_timeout_s, "a number of seconds, 0 or more".into());
         }
-        self.fold.ready()
+        self.fold.ready()?;
+        match &self.mirror {
+            Some(_) if self.fold == Fold::Log => {
+                Err(Error::invalid("`mirror` shows entries, and the fold `log` has none")
+                    .advise("leave it away, or choose another fold"))
+            }
+            Some(mirror) => mirror.check(),
+            None => Ok(()),
+        }
     }
 
     /// The text of `cohort.json`.
@@ -353,6 +370,7 @@ mod tests {
             Settings::log().retain(Retain::Bytes(1 << 40)),
             Settings::latest().retain(Retain::Age(0)),
             Settings::latest().retain(Retain::Records(u64::MAX)),
+            Settings::latest().mirror(Mirror::of_key("/data/metrics.json", "run-1")),
             Settings::merge().segment_bytes(8192).lock_timeout(Duration::from_millis(1500)),
             Settings::latest()
                 .lock(LockClass::Memory)
@@ -361,6 +379,7 @@ mod tests {
                 .max_body_bytes(99)
                 .sync_interval(Duration::from_millis(20))
                 .compact_bytes(0)
+                .mirror(Mirror::new("../metrics.json"))
                 .trust_network_locks(true),
         ] {
             assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);
@@ -392,10 +411,16 @@ mod tests {
             (r#"{"fold":{"kind":"newest"}}"#, Kind::Invalid, "newest"),
             (r#"{"fold":{"kind":"top","n":3}}"#, Kind::Invalid, "missing field `rank`"),
             (
-                r#"{"fold":{"kind":"latest"},"mirror":"x"}"#,
+                r#"{"fold":{"kind":"latest"},"shared":"x"}"#,
                 Kind::Unsupported,
-                "`mirror` is not yet supported",
+                "`shared` is not yet supported",
             ),
+            (r#"{"fold":{"kind":"log"},"mirror":"x"}"#, Kind::Invalid, "the fold `log` has none"),
+            (r#"{"fold":{"kind":"latest"},"mirror":7}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":{"key":"k"}}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":{"path":"x","kye":"k"}}"#, Kind::Invalid, "`mirror` is"),
+            (r#"{"fold":{"kind":"latest"},"mirror":""}"#, Kind::Invalid, "names no file"),
+            (r#"{"fold":{"kind":"latest"},"mirror":"a/.."}"#, Kind::Invalid, "names no file"),
             (r#"{"fold":{"kind":"latest"},"lock":"futex"}"#, Kind::Invalid, "not \"futex\""),
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
             (r#"{"fold":{"kind":"latest"},"retain":{"bytes":-1}}"#, Kind::Invalid, "not {\"bytes\":-1}"),

@@ -50,6 +50,9 @@ pub struct Stats {
     /// What the last sync or compaction that this handle's process did by itself has failed with, if it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background_failure: Option<String>,
+    /// What the last try of this handle's process to write the mirror has failed with, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror_failure: Option<String>,
 }
 
 /// The last seq, reading as little as possible.
@@ -110,5 +113,6 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         file_system: home.file_system.clone(),
         lock: home.settings.lock.name(),
         background_failure: None,
+        mirror_failure: None,
     })
 }

@@ -3,6 +3,8 @@
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod memory;
 #[cfg(unix)]
+mod mirror;
+#[cfg(unix)]
 mod time;
 
 use std::sync::Arc;

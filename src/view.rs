@@ -89,6 +89,15 @@ impl View {
         self.range_from(Bound::Included(key))
     }
 
+    /// As [`iter`](View::iter), and gives back the memory behind: for whoever goes over a state once.
+    pub(crate) fn iter_once(&self) -> Iter<'_> {
+        let mut iter = self.iter();
+        if let Base::Lines(lines) = iter.base {
+            iter.base = Base::Lines(lines.giving_back());
+        }
+        iter
+    }
+
     /// That a snapshot was damaged, if it was: this view is whole all the same, rebuilt from the previous snapshot and the
     /// journal. The next compaction puts it right.
     pub fn damage(&self) -> Option<&Error> {

@@ -79,7 +79,8 @@ impl fmt::Display for Appended {
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     // Before anything is made, for a name mistyped should leave nothing behind.
     let input = input::open(&args.file)?;
-    let cohort = open_or_make(options, args)?;
+    let keyed = args.key.is_some() || !args.key_from.is_empty();
+    let cohort = open_or_make(options, &args.cohort, keyed)?;
     let mut appended = Appended::default();
     if let Err(failure) = append_lines(&cohort, args, input, &mut appended) {
         say(&failure.message);
@@ -95,6 +96,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     if let Err(e) = cohort.compact_if_due() {
         say(format!("the tail could not be folded: {e}"));
     }
+    say_if_not_mirrored(&cohort);
     if appended.appended == 0 {
         say("the input was empty: nothing was appended");
         return Ok(());
@@ -107,20 +109,18 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn open_or_make(options: &Options, args: &Args) -> Result<Cohort, Failure> {
+/// The cohort; one that is missing is made as fits records with or without keys.
+pub(super) fn open_or_make(options: &Options, name: &str, keyed: bool) -> Result<Cohort, Failure> {
     let store = options.make_store()?;
-    let cohort = match store.cohort(&args.cohort) {
+    let cohort = match store.cohort(name) {
         Err(e) if e.is_not_found() => {
-            let (fold, why) = match args.key.is_some() || !args.key_from.is_empty() {
-                true => ("latest", "a key was given"),
-                false => ("log", "no key was given"),
-            };
-            match store.create(&args.cohort, settings::of_fold(fold)?) {
+            let (fold, why) = fold_for(keyed);
+            match store.create(name, settings::of_fold(fold)?) {
                 // Somebody else has made it meanwhile, as they wanted it.
-                Err(e) if e.is_conflict() => store.cohort(&args.cohort)?,
+                Err(e) if e.is_conflict() => store.cohort(name)?,
                 made => {
                     let made = made?;
-                    say(format!("made the cohort {:?} with the fold {}, for {why}", args.cohort, fold));
+                    say(format!("made the cohort {name:?} with the fold {}, for {why}", fold));
                     made
                 }
             }
@@ -128,6 +128,21 @@ fn open_or_make(options: &Options, args: &Args) -> Result<Cohort, Failure> {
         other => other?,
     };
     Ok(options.patient(cohort))
+}
+
+/// The fold of a cohort that is made for records with or without keys, and why.
+pub(super) fn fold_for(keyed: bool) -> (&'static str, &'static str) {
+    match keyed {
+        true => ("latest", "a key was given"),
+        false => ("log", "no key was given"),
+    }
+}
+
+/// Says of the mirror what the compactions of this process could not do about it.
+pub(super) fn say_if_not_mirrored(cohort: &Cohort) {
+    if let Some(failure) = cohort.mirror_failure() {
+        say(format!("the mirror could not be written: {failure}"));
+    }
 }
 
 fn append_lines(

@@ -6,14 +6,15 @@ use serde::Serialize;
 use tallyfold::Compaction;
 
 use super::cohorts::each;
-use super::exit::Failure;
+use super::exit::{self, Failure};
 use super::options::Options;
-use super::output::{Escaped, Output};
+use super::output::{Escaped, Output, say};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without a name every cohort is compacted; one that fails does not stop the others. One that another process is \
-compacting is left to it, which is no failure. The journal of a cohort whose fold is log is only sealed.
+compacting is left to it, which is no failure. The journal of a cohort whose fold is log is only sealed. A mirror that \
+cannot be written undoes nothing, and is told; the exit code is 1.
 
 Example:
   tallyfold compact index")]
@@ -27,6 +28,8 @@ struct Compacted<'a> {
     cohort: &'a str,
     #[serde(flatten)]
     result: Outcome<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror_failure: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,22 +45,29 @@ enum Outcome<'a> {
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let mut out = Output::new();
+    let mut mirrored = true;
     each(
         options,
         args.cohort.as_deref(),
-        |cohort| Ok(cohort.compact()?),
+        |cohort| Ok((cohort.compact()?, cohort.mirror_failure())),
         |name, compaction| {
-            let result = match compaction {
-                Ok(compaction) => outcome(compaction),
-                Err(failure) => Outcome::Error { error: &failure.message },
+            let (result, mirror_failure) = match compaction {
+                Ok((compaction, mirror_failure)) => (outcome(compaction), mirror_failure),
+                Err(failure) => (Outcome::Error { error: &failure.message }, None),
             };
+            if let Some(failure) = &mirror_failure {
+                mirrored = false;
+                say(format!("cohort {name:?}: the mirror could not be written: {failure}"));
+            }
             match options.json {
-                true => out.json(&Compacted { cohort: name, result })?,
+                true => out.json(&Compacted { cohort: name, result, mirror_failure })?,
                 false => writeln!(out, "{}: {}", Escaped(name), sentence(&result))?,
             }
             Ok(out.flush()?)
         },
-    )
+    )?;
+    // It was told already.
+    if mirrored { Ok(()) } else { Err(Failure::new(exit::FAILURE, "")) }
 }
 
 fn outcome(compaction: Compaction) -> Outcome<'static> {

@@ -25,6 +25,20 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     }
 }
 
+/// Whether a path stands for standard input.
+#[cfg(feature = "parquet")]
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path == Path::new(STANDARD_INPUT)
+}
+
+/// A file of the user's that has to be read here and there.
+#[cfg(feature = "parquet")]
+pub(crate) fn open_file(path: &Path) -> Result<std::fs::File, Failure> {
+    #[allow(clippy::disallowed_methods, reason = "the user's own file, not one of the store's")]
+    let file = std::fs::File::open(path);
+    file.map_err(|e| Failure::new(exit::FAILURE, format!("cannot open {}: {e}", path.display())))
+}
+
 /// A small file as text.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let refused = |why: &dyn std::fmt::Display| {

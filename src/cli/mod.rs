@@ -9,8 +9,10 @@ pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod mirror;
 pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
@@ -48,6 +50,8 @@ pub(crate) enum Verb {
     Create(create::Args),
     /// Append JSON values, one a line, and print the last seq
     Append(append::Args),
+    /// Append what a JSON, JSON Lines or Parquet file holds
+    Import(import::Args),
     /// Append the delete of a key, and print its seq
     Delete(delete::Args),
     /// Print the value of a key, or the whole state
@@ -70,6 +74,8 @@ pub(crate) enum Verb {
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
     Refold(refold::Args),
+    /// Write the state as a plain file, JSON or Parquet
+    Mirror(mirror::Args),
     /// Check every byte, changing nothing
     Verify(verify::Args),
     /// Print sizes and positions

@@ -17,6 +17,10 @@ pub(crate) struct Dir {
     path: PathBuf,
 }
 
+/// Who may do what with a file.
+#[derive(Debug)]
+pub(crate) struct Likeness(fs::Permissions);
+
 impl Dir {
     pub(crate) fn open(path: &Path) -> Result<Dir> {
         match fs::metadata(path) {
@@ -89,6 +93,41 @@ impl Dir {
             Ok(file) => Ok(File::new(file, path)),
             Err(e) => Err(Error::io("cannot create", &path, e)),
         }
+    }
+
+    pub(crate) fn reach(&self, path: &Path) -> Result<Dir> {
+        Dir::open(&self.path.join(path))
+    }
+
+    pub(crate) fn link_target(&self, name: &str) -> Result<Option<PathBuf>> {
+        let path = self.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => {
+                fs::read_link(&path).map(Some).map_err(|e| Error::io("cannot read the link", &path, e))
+            }
+            Ok(_) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("cannot ask about", &path, e)),
+        }
+    }
+
+    pub(crate) fn likeness(&self, name: &str) -> Result<Option<Likeness>> {
+        let path = self.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Likeness(meta.permissions()))),
+            Ok(_) => Err(refused(&path, "is not a regular file")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("cannot ask about", &path, e)),
+        }
+    }
+
+    pub(crate) fn create_like(&self, name: &str, other: Option<&Likeness>) -> Result<File> {
+        let file = self.create(name)?;
+        if let Some(Likeness(permissions)) = other {
+            let changed = file.inner().set_permissions(permissions.clone());
+            changed.map_err(|e| Error::io("cannot change the mode", file.path(), e))?;
+        }
+        Ok(file)
     }
 
     pub(crate) fn exists(&self, name: &str) -> Result<bool> {

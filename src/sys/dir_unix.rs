@@ -21,6 +21,14 @@ pub(crate) struct Dir {
     path: PathBuf,
 }
 
+/// Whose a file is, and who may do what with it.
+#[derive(Debug)]
+pub(crate) struct Likeness {
+    mode: Mode,
+    uid: u32,
+    gid: u32,
+}
+
 impl Dir {
     /// Opens the directory; its own path may lead through links, for it is the user's.
     pub(crate) fn open(path: &Path) -> Result<Dir> {
@@ -111,12 +119,69 @@ impl Dir {
 
     /// Makes a new file (mode 0600); an existing name is an error.
     pub(crate) fn create(&self, name: &str) -> Result<File> {
+        self.create_with(name, Mode::from_raw_mode(0o600))
+    }
+
+    fn create_with(&self, name: &str, mode: Mode) -> Result<File> {
         let path = self.path.join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600));
+        let create = || rustix::fs::openat(&self.fd, name, flags, mode);
         let fd = Here::pass(Op::Create(self.at(name)), create)
             .map_err(|e| Error::io("cannot create", &path, e.into()))?;
         Ok(File::new(fd.into(), path))
+    }
+
+    /// A directory by a path of the user's, from this one: it may lead through links, and out of the store.
+    pub(crate) fn reach(&self, path: &Path) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let relative = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // Directories of ours are no links, so the one above has the path without the last name.
+        let path = match (path == Path::new(".."), self.path.parent()) {
+            (true, Some(parent)) => parent.to_path_buf(),
+            _ => self.path.join(path),
+        };
+        let fd = rustix::fs::openat(&self.fd, relative, flags, Mode::empty())
+            .map_err(|e| Error::io("cannot open the directory", &path, e.into()))?;
+        Ok(Dir { fd, path })
+    }
+
+    /// Where the link of that name leads; `None` if that is no link.
+    pub(crate) fn link_target(&self, name: &str) -> Result<Option<PathBuf>> {
+        use std::os::unix::ffi::OsStringExt;
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => Ok(Some(std::ffi::OsString::from_vec(target.into_bytes()).into())),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::io("cannot read the link", &self.path.join(name), e.into())),
+        }
+    }
+
+    /// Whose a regular file is and who may do what with it; `None` if there is no such name.
+    pub(crate) fn likeness(&self, name: &str) -> Result<Option<Likeness>> {
+        let stat = match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(Error::io("cannot ask about", &self.path.join(name), e.into())),
+        };
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(refused(&self.path.join(name), "is not a regular file"));
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        Ok(Some(Likeness { mode, uid: stat.st_uid, gid: stat.st_gid }))
+    }
+
+    /// Makes a new file of the user's: like another one, else as the umask has it.
+    pub(crate) fn create_like(&self, name: &str, other: Option<&Likeness>) -> Result<File> {
+        let Some(other) = other else { return self.create_with(name, Mode::from_raw_mode(0o666)) };
+        let file = self.create(name)?;
+        let failed = |e: rustix::io::Errno| Error::io("cannot change the mode", file.path(), e.into());
+        let made = rustix::fs::fstat(file.inner()).map_err(failed)?;
+        if (made.st_uid, made.st_gid) != (other.uid, other.gid) {
+            // Not everybody may give a file away. Then it is ours, which is more than whoever replaces a file by hand gets.
+            let (uid, gid) = (rustix::fs::Uid::from_raw(other.uid), rustix::fs::Gid::from_raw(other.gid));
+            let _ = rustix::fs::fchown(file.inner(), Some(uid), Some(gid));
+        }
+        rustix::fs::fchmod(file.inner(), other.mode).map_err(failed)?;
+        Ok(file)
     }
 
     /// Whether the name exists, whatever it is.

@@ -30,6 +30,9 @@ pub(crate) use check::check;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
+pub(crate) use nonfinite::escape_except;
+#[cfg(feature = "parquet")]
+pub(crate) use nonfinite::{Meaning, meaning};
 pub(crate) use nonfinite::{escape, has_nonfinite, unescape};
 pub(crate) use number::{add, compare};
 pub(crate) use object::{FieldPath, Shape, elements, members};
