@@ -11,7 +11,11 @@ RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
-.PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
+# How long `make fuzz` looks for hostile bytes for each target, and which.
+FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?= segment snapshot names documents operations
+
+.PHONY: demo test format lint check-tests doctest portable loom crash fuzz storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
@@ -21,6 +25,7 @@ test: format lint check-tests doctest portable loom storm-short
 
 format:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -70,6 +75,16 @@ disks:
 # this does much more, and prints what it did.
 crash:
 	$(CRASH) $(CARGO) test --quiet --lib trust -- --nocapture
+
+# Hostile bytes sought by coverage, FUZZ_SECONDS for each target; needs a nightly toolchain and cargo-fuzz (`cargo install
+# cargo-fuzz --locked`). What it begins with and what it has found is in fuzz/corpus/, which `make test` replays; what it finds
+# beside that stays in fuzz/target/, what went wrong in fuzz/artifacts/.
+fuzz:
+	mkdir -p $(addprefix fuzz/target/corpus/,$(FUZZ_TARGETS))
+	for target in $(FUZZ_TARGETS); do \
+		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1 || exit 1; \
+	done
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:

@@ -12,6 +12,7 @@
 //!
 //! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
         Ok(Turn::Done((journal.place(), begun_us)))
     })?;
     // By the wall clock, which may have been set: an age below zero is no age.
-    let young = (0..YOUNG_US).contains(&(sys::wall_clock_us() - begun_us));
+    let young = (0..YOUNG_US).contains(&sys::wall_clock_us().saturating_sub(begun_us));
     let due = young.then_some(Compaction::Busy);
     if home.settings.fold == Fold::Log {
         let retain = home.settings_now()?.retain;
@@ -132,12 +133,38 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
     Ok(due)
 }
 
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread compacts: then it holds `compact.lock`, and its readers neither need it nor can have it.
+pub(crate) fn runs_here() -> bool {
+    RUNNING.get()
+}
+
+/// Makes [`runs_here`] true until it is dropped.
+struct Running;
+
+impl Running {
+    fn begin() -> Running {
+        RUNNING.set(true);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(false);
+    }
+}
+
 /// Steps 2 to 7, by the holder of `compact.lock`.
 fn fold_all(
     attachment: &Attachment,
     timeout: Duration,
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Compaction> {
+    let _running = Running::begin();
     let home = &attachment.home;
     // Before anything is done: it may have been altered since this process opened the cohort.
     let retain = home.settings_now()?.retain;

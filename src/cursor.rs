@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::attach::Published;
 use crate::chain::Floor;
+use crate::compact;
 use crate::error::{Error, Kind, Result};
 use crate::format::{Header, Unread};
 use crate::home::Home;
@@ -13,7 +14,7 @@ use crate::record::{Record, RecordRef, Seq};
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
 use crate::segment::Access;
-use crate::sys::{LockFile, Names, Patience};
+use crate::sys::{LockFile, Patience};
 
 /// How often a reader begins anew before it holds the compactor off.
 const RESTARTS: u32 = 3;
@@ -76,11 +77,19 @@ impl Trail {
     /// What is wrong with the frame that [`next`](Trail::next) returned last.
     #[cold]
     fn senseless(&self, header: &Header, what: &str) -> Error {
+        self.placed(
+            header,
+            Error::corruption(format!("a frame makes no sense: {what}")).at_seq(header.first_seq),
+        )
+    }
+
+    /// An error about the frame that [`next`](Trail::next) returned last, with the place of that.
+    #[cold]
+    pub(crate) fn placed(&self, header: &Header, e: Error) -> Error {
         let place = self.scan.place();
-        Error::corruption(format!("a frame makes no sense: {what}"))
+        e.at(&self.home.dir.path().join(names::segment(place.segment)))
             .in_segment(place.segment)
             .at_offset(place.offset - header.frame_len())
-            .at_seq(header.first_seq)
     }
 
     /// The next frame; `None` at the tail.
@@ -138,7 +147,8 @@ impl Trail {
             // Compaction overtook us again and again: hold it off while we look. Writers are not delayed by this.
             let compact_lock = match restarts {
                 ..=RESTARTS => None,
-                _ => self.home.dir.open_read(names::COMPACT_LOCK, Names::One).ok().map(LockFile::new),
+                _ if compact::runs_here() => None,
+                _ => LockFile::open_read(&self.home.dir, names::COMPACT_LOCK).ok(),
             };
             let _held = match &compact_lock {
                 Some(lock) => Some(lock.shared(&Patience::of(self.home.timeout()))?),

@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{Body, FRAMES_BEGIN};
 use crate::journal::{Journal, Turn, begin, nothing_written};
 use crate::names;
+use crate::ready;
 use crate::record::Seq;
 use crate::recover;
 use crate::scan::{Place, Scan, Step};
@@ -110,7 +111,7 @@ impl Journal {
             from = self.carry(spare, end.next_seq).map_err(|e| {
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.
                 self.forget_spare();
-                let _ = self.home.dir.remove(&names::segment(spare.number));
+                let _ = ready::discard(&self.home, spare.number);
                 e.become_kind(
                     Kind::Poisoned,
                     "a sync has failed and its records cannot be moved; nothing was written",

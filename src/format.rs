@@ -29,6 +29,11 @@ pub(crate) const HEADER: usize = 40;
 pub(crate) const ALIGN: u64 = 8;
 /// The largest body any setting allows, in bytes: what a reader believes at most.
 pub(crate) const MAX_BODY: u32 = 1 << 30;
+/// The highest seq, epoch and segment number that is believed. Nobody gets there by counting, and whoever adds to a number below it
+/// need not fear the end of 64 bits.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+/// The longest segment that any setting allows.
+pub(crate) const MAX_SEGMENT: u64 = 1 << 40;
 
 const IDENTITY_MAGIC: [u8; 8] = *b"TALLYSEG";
 const LINK_MAGIC: [u8; 8] = *b"TALLYLNK";
@@ -181,6 +186,9 @@ impl Link {
         if first_seq == 0 {
             return Err(BadBlock::Damaged("the link begins with seq 0"));
         }
+        if epoch.max(first_seq).max(durable_seq) > MAX_NUMBER || previous_end > MAX_SEGMENT {
+            return Err(BadBlock::Damaged("the link has a number that nobody has counted to"));
+        }
         Ok(Link { epoch, first_seq, previous, previous_end, previous_crc, durable_seq, time_us, boot })
     }
 
@@ -254,6 +262,9 @@ impl Header {
         let (body_crc, header_crc) = (u32_at(bytes, 32), u32_at(bytes, HEADER_CRC_AT));
         // Zeros are refused by value, whatever the salt makes of their CRC.
         if first_seq == 0 || crc(&bytes[..HEADER_CRC_AT], salt) != header_crc {
+            return None;
+        }
+        if first_seq > MAX_NUMBER || durable_seq > MAX_NUMBER {
             return None;
         }
         let header = Header { body_len, count, first_seq, durable_seq, time_us, body_crc, header_crc };
@@ -573,6 +584,28 @@ mod tests {
         }
         assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
         assert_eq!(Link::decode(&link.encode(5), 5), Ok(link));
+    }
+
+    /// The story: a link called the last number there is durable, and who added one to it panicked.
+    #[test]
+    fn a_number_that_nobody_has_counted_to_is_damage_though_the_crc_holds() {
+        let body = body(&[(Kind::Put, false, "k", b"1")]);
+        let frame = |first_seq, durable_seq| {
+            let (frame, _) = body.frame(&Header::new(&body, first_seq, durable_seq, 0), 5);
+            Header::decode(&frame, 5, frame.len() as u64)
+        };
+        assert!(frame(MAX_NUMBER, MAX_NUMBER).is_some());
+        assert_eq!((frame(MAX_NUMBER + 1, 0), frame(1, u64::MAX)), (None, None));
+        let first = Link::first(9, [3; 16]);
+        for (link, whole) in [
+            (Link { epoch: MAX_NUMBER, durable_seq: MAX_NUMBER, previous_end: MAX_SEGMENT, ..first }, true),
+            (Link { epoch: u64::MAX, ..first }, false),
+            (Link { first_seq: u64::MAX, ..first }, false),
+            (Link { durable_seq: u64::MAX, ..first }, false),
+            (Link { previous_end: u64::MAX, ..first }, false),
+        ] {
+            assert_eq!(Link::decode(&link.encode(5), 5).is_ok(), whole, "{link:?}");
+        }
     }
 
     #[test]

@@ -422,7 +422,7 @@ impl Journal {
             self.scan = begin(&self.home)?;
         }
         let (mut moved, mut anew) = (false, false);
-        let end = loop {
+        let (end, poisoned) = loop {
             match self.scan.step()? {
                 Step::Frame(_) => {}
                 Step::Moved if !moved => {
@@ -430,14 +430,24 @@ impl Journal {
                     self.scan = begin(&self.home)?;
                 }
                 Step::Moved => return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path())),
-                Step::Tail { blank } if blank && self.rest_is_settled()? => break None,
+                Step::Tail { blank } if blank && self.rest_is_settled()? => {
+                    // After a failed sync the journal may have gone on already, in a segment that does not come next by its
+                    // number. To cut here again would be to cut off what was acknowledged there.
+                    let poisoned = self.is_poisoned()?;
+                    if anew || !poisoned {
+                        break (None, poisoned);
+                    }
+                    anew = true;
+                    self.scan = begin(&self.home)?;
+                }
                 // Some of what led here was read before the lock was taken, and may have changed since.
                 Step::Tail { .. } | Step::Broken if !anew => {
                     anew = true;
                     self.scan = begin(&self.home)?;
                 }
                 Step::Tail { .. } | Step::Broken => {
-                    break Some(recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?);
+                    let torn = recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?;
+                    break (Some(torn), false);
                 }
             }
         };
@@ -450,7 +460,7 @@ impl Journal {
         }
         match end {
             Some(end) => self.cut(end),
-            None if self.is_poisoned()? || self.is_of_another_boot() => self.cut(self.scan.place()),
+            None if poisoned || self.is_of_another_boot() => self.cut(self.scan.place()),
             None => self.settle_cut().map(|()| Turn::Done(())),
         }
     }

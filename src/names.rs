@@ -12,6 +12,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::format::MAX_NUMBER;
 
 pub(crate) const STORE: &str = "store.json";
 pub(crate) const COHORT: &str = "cohort.json";
@@ -64,7 +65,7 @@ pub(crate) fn segment(number: u64) -> String {
 /// The number in a segment's name; `None` for anything that [`segment`] would not have written.
 pub(crate) fn parse_segment(name: &str) -> Option<u64> {
     let number = name.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()?;
-    (number > 0 && segment(number) == name).then_some(number)
+    ((1..=MAX_NUMBER).contains(&number) && segment(number) == name).then_some(number)
 }
 
 pub(crate) fn poison(number: u64) -> String {
@@ -209,7 +210,14 @@ mod tests {
 
     #[test]
     fn a_name_that_no_formatter_wrote_is_not_ours() {
-        for name in ["1.journal", "00000000.journal", "+0000001.journal", "00000001.journal~", "00000001"] {
+        for name in [
+            "1.journal",
+            "18446744073709551615.journal",
+            "00000000.journal",
+            "+0000001.journal",
+            "00000001.journal~",
+            "00000001",
+        ] {
             assert_eq!(parse_segment(name), None, "{name}");
         }
         assert_eq!(parse_segment("123456789.journal"), Some(123_456_789));
@@ -223,7 +231,7 @@ mod tests {
 
     quickcheck! {
         fn every_formatter_is_undone_by_its_parser(number: u64, random: u64) -> bool {
-            let number = number.max(1);
+            let number = number.clamp(1, MAX_NUMBER);
             parse_segment(&segment(number)) == Some(number)
                 && parse_poison(&poison(number)) == Some(number)
                 && is_new_cohort(&new_cohort(random))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::attach::Attachment;
 use crate::error::Result;
 use crate::format::FRAMES_BEGIN;
+use crate::home::Home;
 use crate::journal::Journal;
 use crate::names::{self, Purpose};
 use crate::segment::{Access, Found, Segment};
@@ -40,7 +41,7 @@ impl Attachment {
             match Segment::open(dir, highest, &self.home.owner, Access::Write)? {
                 Some(Found::Spare(spare)) => break (highest, Some(spare)),
                 // Removed since the listing, as a spare that records could not be carried into. The number after it would leave
-                // a gap, and readers look for the next number only.
+                // a gap, and writers look for the next number only.
                 None if highest != 0 => {}
                 _ => break (highest, None),
             }
@@ -64,7 +65,7 @@ impl Attachment {
             // Whoever syncs it again may be told that all is well: so it must not become part of the journal, or be left soon.
             let _inside = self.enter(patience)?;
             match Segment::open(dir, number, &self.home.owner, Access::Write)? {
-                Some(Found::Spare(_)) => drop(dir.remove(&names::segment(number))?),
+                Some(Found::Spare(_)) => discard(&self.home, number)?,
                 _ => {
                     if let Some(control) = self.control() {
                         control.set_poisoned(true);
@@ -99,9 +100,11 @@ impl Attachment {
                     None => Some(self.enter(patience)?),
                 };
                 // The number is given only while it still comes next. If the active segment we know has its name, none after it
-                // has been retired; so a name that is free has never been given.
+                // has been retired; so a name that is free has never been given. And none is left out, should the spare before
+                // this one have been removed.
                 let name = names::segment(number);
-                let free = !dir.exists(&name)? && (known == 0 || dir.exists(&names::segment(known))?);
+                let there = |number| Ok(number == 0 || dir.exists(&names::segment(number))?);
+                let free = !dir.exists(&name)? && there(known)? && there(number - 1)?;
                 let named = match free.then(|| dir.rename(&temporary, &name)) {
                     None => false,
                     // A compactor took it for a dead writer's: the next turn makes another.
@@ -117,6 +120,28 @@ impl Attachment {
         }
         named
     }
+}
+
+/// Removes a spare that must not become part of the journal. With it go the spares behind it, for a writer looks for the next
+/// number only. If the journal has gone on behind it, it stays: nobody takes it any more. Under the append lock.
+pub(crate) fn discard(home: &Home, number: u64) -> Result<()> {
+    let mut behind: Vec<u64> =
+        home.dir.names()?.iter().filter_map(|name| names::parse_segment(name)).collect();
+    behind.retain(|other| *other > number);
+    behind.sort_unstable();
+    for other in &behind {
+        if !matches!(
+            Segment::open(&home.dir, *other, &home.owner, Access::Write)?,
+            None | Some(Found::Spare(_))
+        ) {
+            return Ok(());
+        }
+    }
+    // From the last one on: a crash in between leaves no gap.
+    for other in behind.iter().rev().chain([&number]) {
+        home.dir.remove(&names::segment(*other))?;
+    }
+    Ok(())
 }
 
 impl Journal {

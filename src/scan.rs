@@ -233,7 +233,9 @@ impl Scan {
                 // A power cut may have taken its link while there was another spare already, which was begun since.
                 Some(Found::Spare(_)) => next += 1,
                 None => {
-                    // A number may be missing: that of a spare which records could not be carried into, and which was removed.
+                    // A number may be missing: that of a spare which records could not be carried into, and which was removed. In
+                    // the class `file` none is (`ready.rs`), and in both a failed sync has left its mark, where writers begin
+                    // anew: so they need not list the directory at every append.
                     if self.access == Access::Read
                         && let Some(later) = self.after(next)?
                     {

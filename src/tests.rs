@@ -2,6 +2,8 @@
 
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod memory;
+#[cfg(unix)]
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +221,7 @@ fn who_makes_something_durable_first_syncs_the_names_that_lead_to_it() {
 
 /// The story: who made a cut died before its link was synced. Another process appended behind it, a power cut took the link, and
 /// the next cut gave the same epoch and seqs to other records.
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 #[test]
 fn nothing_is_appended_behind_a_cut_before_its_link_is_synced() {
     // In the class memory a sync whose result is missing counts as a failure.
@@ -474,5 +476,117 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
         let cohort = store.cohort("c").unwrap().with_timeout(Duration::from_secs(5));
         assert_eq!(cohort.append("k", &1).unwrap(), 1, "the lock is free while the grandchild lives");
         pipe.release();
+    }
+}
+
+/// The story: whoever checked a cohort opened `compact.lock` as any other file. A thread that forked at that moment left a child
+/// with the descriptor; the checking process was killed, and no compactor got the lock while that child lived.
+#[test]
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+fn a_child_forked_while_a_cohort_is_checked_does_not_keep_the_compactor_off() {
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        cohort.append("k", &1).unwrap();
+        let pipe = Arc::new(sys::Pipe::new().unwrap());
+        let status = sys::in_forked_child(|| {
+            let forks = Arc::clone(&pipe);
+            // Set in motion by the opening, so that a lock that is opened in any other way kills nobody.
+            sys::at_step("file to be locked opened", 0, move || {
+                sys::fork_and_linger(&forks);
+                sys::at_step("compactor held off", 0, sys::kill_self);
+            });
+            cohort.verify().is_ok()
+        });
+        assert_eq!(status, None, "a child was forked, and this one killed while it held the lock");
+        let folded = cohort.compact().unwrap();
+        assert!(matches!(folded, crate::Compaction::Folded { .. }), "while the grandchild lives: {folded:?}");
+        drop(pipe);
+    }
+}
+
+/// A spare under this number with frames in it, as one is left while records are carried into it.
+fn half_carried(cohort: &Cohort, number: u64) {
+    let home = cohort.home();
+    let name = crate::names::segment(number);
+    let spare = crate::segment::Segment::make(&home.dir, &name, home.owner.identity(number), 8192).unwrap();
+    spare.write(&[1; 40], crate::format::FRAMES_BEGIN).unwrap();
+}
+
+/// The story: records could not be carried into a spare, which was removed when there was a later one already: so the journal went
+/// on two numbers further. A writer that had been there before looked for the next number only, found the mark of the failed sync
+/// in its old segment, and cut there once more: what had been acknowledged since was cut off.
+#[test]
+fn a_writer_that_was_there_before_goes_on_behind_a_cut_though_a_number_is_missing() {
+    for (_dir, store, class) in stores() {
+        let before = store.create("c", Settings::log().lock(class)).unwrap();
+        before.append("k", &1).unwrap();
+        let cuts = store.cohort("c").unwrap();
+        fail_sync(&cuts, "1.journal", 0);
+        assert!(cuts.append_durable("k", &2).unwrap_err().is_durability_unknown());
+        half_carried(&cuts, 2);
+        assert_eq!(cuts.append("k", &3).unwrap(), 3);
+        assert_eq!(cuts.append_durable("k", &4).unwrap(), 4);
+        assert!(names(&cuts).contains(&"00000003.journal".to_string()));
+        assert!(cuts.home().dir.remove("00000002.journal").unwrap());
+        assert_eq!(before.append("k", &5).unwrap(), 5);
+        let all = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)];
+        assert_eq!(values(&before), all);
+        assert_eq!(values(&store.cohort("c").unwrap()), all);
+        assert_eq!(before.stats().unwrap().epoch, 3, "nothing was cut again");
+        assert!(!before.verify().unwrap().is_damaged());
+    }
+}
+
+/// The story: as above; and no mark could be made on a full disk. So in the class `file` no number is left out in the first place.
+#[test]
+fn no_spare_is_named_behind_a_number_that_has_become_free() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log().lock(LockClass::File)).unwrap();
+    cohort.append("k", &1).unwrap();
+    half_carried(&cohort, 2);
+    let attachment = cohort.writer().attachment(PATIENCE).unwrap();
+    let lock = sys::LockFile::open(&cohort.home().dir, crate::names::LOCK).unwrap();
+    let locked = lock.exclusive(&sys::Patience::of(PATIENCE)).unwrap();
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(|| attachment.make_spare(0, &sys::Patience::of(PATIENCE)));
+        // It has seen the number 2 when it makes its file, and waits for the lock to give it the number 3.
+        while !names(&cohort).iter().any(|name| name.ends_with(".tmp")) {
+            std::thread::yield_now();
+        }
+        cohort.home().dir.remove("00000002.journal").unwrap();
+        drop(locked);
+        maker.join().unwrap().unwrap();
+    });
+    let there: Vec<_> = names(&cohort).into_iter().filter(|name| name.ends_with(".journal")).collect();
+    assert_eq!(there, ["00000001.journal"], "the next turn makes one with the number 2");
+    attachment.make_spare(0, &sys::Patience::of(PATIENCE)).unwrap();
+    assert!(names(&cohort).contains(&"00000002.journal".to_string()));
+}
+
+/// The other way round: the later spare is there already when the one before it is found to be of no use.
+#[test]
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+fn a_spare_that_is_removed_takes_those_behind_it_along() {
+    for (_dir, store, class) in stores() {
+        let before = store.create("c", Settings::log().lock(class)).unwrap();
+        before.append("k", &1).unwrap();
+        let cuts = store.cohort("c").unwrap();
+        fail_sync(&cuts, "1.journal", 0);
+        assert!(cuts.append_durable("k", &2).unwrap_err().is_durability_unknown());
+        // Not the sync of the spare, but the one of the records in it.
+        fail_sync(&cuts, "2.journal", 1);
+        let later = store.cohort("c").unwrap();
+        sys::at_step("frame carried", 0, {
+            let later = later.clone();
+            move || half_carried(&later, 3)
+        });
+        assert!(cuts.append("k", &3).unwrap_err().is_poisoned());
+        let there: Vec<_> = names(&cuts).into_iter().filter(|name| name.ends_with(".journal")).collect();
+        assert_eq!(there, ["00000001.journal"]);
+        // Nothing tells the other writer of the failed sync but the segment that comes next.
+        assert_eq!(cuts.append("k", &3).unwrap(), 3);
+        before.home().dir.remove("00000001.poison").unwrap();
+        assert_eq!(before.append("k", &4).unwrap(), 4);
+        assert_eq!(values(&store.cohort("c").unwrap()), [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
 }

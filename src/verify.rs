@@ -14,7 +14,7 @@ use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment};
 use crate::snapshot::Snapshot;
-use crate::sys::{LockFile, Names, Patience};
+use crate::sys::{self, LockFile, Names, Patience};
 use crate::view::Reader;
 
 /// What [`Cohort::verify`](crate::Cohort::verify) found.
@@ -80,11 +80,12 @@ impl Severity {
 
 pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     // Retirement would look like damage. Where the lock cannot even be opened for reading, there is no compactor to fear.
-    let compact_lock = home.dir.open_read(names::COMPACT_LOCK, Names::One).map(LockFile::new);
+    let compact_lock = LockFile::open_read(&home.dir, names::COMPACT_LOCK);
     let _held = match &compact_lock {
         Ok(lock) => Some(lock.shared(&Patience::of(timeout))?),
         Err(_) => None,
     };
+    sys::reached("compactor held off");
     let mut check = Check {
         home,
         report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() },

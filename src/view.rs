@@ -401,14 +401,14 @@ impl Reader {
                 }
                 // A key that the tail has already costs no allocation of its own.
                 if let Some(applied) = self.view.tail.change(record.key, |slot| fold.apply(slot, &record)) {
-                    applied?;
+                    applied.map_err(|e| self.trail.placed(header, e))?;
                     continue;
                 }
                 let mut slot = match fold.needs_old() {
                     true => fold.slot(self.view.base_entry(record.key)?)?,
                     false => Slot::Gone,
                 };
-                fold.apply(&mut slot, &record)?;
+                fold.apply(&mut slot, &record).map_err(|e| self.trail.placed(header, e))?;
                 self.view.tail.add(record.key, slot);
             }
         }

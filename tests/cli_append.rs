@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
 use common::{Ended, Fixture, Running, TALLYFOLD, feed, python, shares_memory};
 use serde_json::{Value, json};
@@ -366,26 +367,55 @@ fn many_appends_at_once_lose_nothing() {
     }
 }
 
-/// Takes the append lock of a cohort of the class memory for this process, by its bytes in `control`: no step of an append runs
-/// code of ours. It is held as long as the returned handle lives.
+/// Not a test of its own: what a process does that has the append lock of a cohort most of the time. See [`stopped_in_the_lock`].
+#[test]
 #[cfg(target_os = "linux")]
-fn hold_in_memory(fixture: &Fixture, cohort: &str) -> tallyfold::Cohort {
-    use std::os::unix::fs::FileExt;
-    let held = fixture.library().cohort(cohort).unwrap();
-    held.append("", &"mine").unwrap();
-    // So that it has nothing to say when it is dropped.
-    held.detach().unwrap();
-    let control =
-        fs::OpenOptions::new().read(true).write(true).open(fixture.file(cohort, "control")).unwrap();
-    let mut bytes = vec![0; control.metadata().unwrap().len() as usize];
-    control.read_exact_at(&mut bytes, 0).unwrap();
-    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    // The word stands at 128, the slots, each an incarnation and a pid, from 512 on.
-    assert_eq!(u32_at(128), 0, "nobody has the lock");
-    let slot = (0..1024).find(|slot| u32_at(512 + 8 * slot + 4) == std::process::id()).unwrap();
-    let word = u32_at(512 + 8 * slot) << 11 | (slot as u32 + 1);
-    control.write_all_at(&word.to_le_bytes(), 128).unwrap();
-    held
+fn holder() {
+    let Ok(store) = std::env::var("TALLYFOLD_TEST_HOLD") else { return };
+    let cohort = tallyfold::Store::open_existing(store).unwrap().cohort("c").unwrap();
+    let value = "x".repeat(100_000);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| while cohort.append("", &value).is_ok() {});
+        }
+    });
+}
+
+/// A process that was stopped while it had the append lock of the cohort `c`, of the class memory.
+#[cfg(target_os = "linux")]
+fn stopped_in_the_lock(fixture: &Fixture) -> Running {
+    let program = std::env::current_exe().unwrap();
+    let mut command = fixture.bare(program, &["--exact", "holder", "--quiet"]);
+    let holder = Running::start(command.env("TALLYFOLD_TEST_HOLD", fixture.store()));
+    let pid = holder.0.id().to_string();
+    let signal =
+        |name| assert!(fixture.bare("kill", &[name, pid.as_str()]).status().unwrap().success(), "{name}");
+    let is_stopped = || {
+        fs::read_dir(format!("/proc/{pid}/task"))
+            .unwrap()
+            .all(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap().contains(") T "))
+    };
+    let probe = fixture.library().cohort("c").unwrap().with_timeout(Duration::from_millis(20));
+    let begun = probe.last_seq().unwrap();
+    while probe.last_seq().unwrap() < begun + 5 {
+        std::thread::yield_now();
+    }
+    // It has the lock most of the time, and not always.
+    for _ in 0..1000 {
+        signal("-STOP");
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+        match probe.append("", &"the lock was free") {
+            Err(e) if e.is_lock_timeout() => {
+                assert_eq!(e.holder(), Some(holder.0.id()), "{e}");
+                return holder;
+            }
+            appended => drop(appended.unwrap()),
+        }
+        signal("-CONT");
+    }
+    panic!("it never had the lock");
 }
 
 #[test]
@@ -396,7 +426,8 @@ fn a_lock_in_memory_lost_in_the_middle_says_what_was_appended_before_and_names_i
         println!("skipped: no shared memory on the file system of the temporary directory");
         return;
     }
-    fixture.ok(&["create", "c", "--settings", r#"{"fold":{"kind":"log"},"lock":"memory"}"#]);
+    let settings = r#"{"fold":{"kind":"log"},"lock":"memory","sync_interval_ms":0,"compact_bytes":0}"#;
+    fixture.ok(&["create", "c", "--settings", settings]);
     let mut follower = Running::start(&mut fixture.command(&["log", "c", "-f"]));
     let mut lines = follower.lines();
     let mut command = fixture.command(&["append", "c", "--timeout", "0.3"]);
@@ -406,18 +437,23 @@ fn a_lock_in_memory_lost_in_the_middle_says_what_was_appended_before_and_names_i
     stdin.write_all(b"1\n2\n").unwrap();
     lines.next();
     lines.next();
-    let held = hold_in_memory(&fixture, "c");
+    drop((lines, follower));
+    let stopped = stopped_in_the_lock(&fixture);
     stdin.write_all(b"3\n").unwrap();
     drop(stdin);
-    let holder = format!("process {} holds it", std::process::id());
+    let holder = format!("process {} holds it", stopped.0.id());
     let words = ["line 3: no lock within", "2 records were appended before, the last as seq 2", &holder];
     Ended::from(writer.wait_with_output().unwrap()).fails(4, &words);
     fixture
         .feed(&["append", "c", "--timeout", "0.3"], "4")
         .fails(4, &[&holder, "nothing was appended before"]);
     fixture.run(&["compact", "c", "--timeout", "0.3"]).fails(4, &[&holder]);
-    assert_eq!(fixture.run(&["log", "c"]).json().len(), 3, "readers take no lock");
-    // As if it died with the lock.
-    drop(held);
-    assert_eq!(fixture.feed(&["append", "c"], "4").ok(), "4\n");
+    let last = fixture.run(&["log", "c"]).json().len();
+    assert!(last > 2, "readers take no lock");
+    // Killed as it has the lock. What it was writing is there as a whole, or not at all.
+    drop(stopped);
+    let seq: usize = fixture.feed(&["append", "c"], "4").ok().trim().parse().unwrap();
+    assert!([last + 1, last + 2].contains(&seq), "{seq}");
+    assert_eq!(fixture.run(&["log", "c"]).json().len(), seq);
+    fixture.ok(&["verify", "c"]);
 }

@@ -192,6 +192,24 @@ fn a_block_damaged_in_both_snapshots_is_an_error_and_not_the_end_of_the_process(
     }
 }
 
+/// The story: a segment went bad under a process that was attached. Its compaction held `compact.lock`, and its own reader waited
+/// for that until the time was over, and named this process as the one that holds it.
+#[test]
+fn a_compaction_that_finds_damage_says_so_and_does_not_wait_for_itself() {
+    for settings in [Settings::latest(), Settings::merge()] {
+        let fixture = Fixture::new();
+        let settings = settings.compact_bytes(0).lock_timeout(std::time::Duration::from_millis(50));
+        let cohort = fixture.create("c", settings);
+        for i in 0..3 {
+            cohort.append_durable("k", &json!({"i": i})).unwrap();
+        }
+        flip(&segment(&cohort, 1), 1024 + 50);
+        let error = cohort.compact().unwrap_err();
+        assert!(error.is_corruption() && error.segment() == Some(1), "{error}");
+        assert!(cohort.verify().unwrap().is_damaged(), "and the lock is free again");
+    }
+}
+
 /// The story: power was cut while segments were removed, twice, and some of the names came back: an older piece of the journal,
 /// a gap, another piece, another gap. Verify took the second gap for damage.
 #[test]

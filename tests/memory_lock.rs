@@ -4,26 +4,21 @@
 
 mod fixture;
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader, Write};
+use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
 
+use fixture::writers::{Heard, Said, Writer, acknowledge, told};
 use fixture::{Fixture, shares_memory};
-use serde_json::{Value, json};
+use serde_json::json;
 use tallyfold::{Cohort, LockClass, Retain, Settings, Store};
-
-const WORKER: &str = "TALLYFOLD_TEST_WORKER";
 
 /// Not a test of its own: what the worker processes run, each started as this program with this name. Its threads share a
 /// handle and append for ever, every fifth record durable; what is acknowledged is said a line each.
 #[test]
 fn worker() {
-    let Ok(spec) = std::env::var(WORKER) else { return };
-    let spec: Value = serde_json::from_str(&spec).unwrap();
+    let Some(spec) = told() else { return };
     let cohort = Store::open_existing(spec["store"].as_str().unwrap()).unwrap().cohort("c").unwrap();
     let (first, threads) = (spec["first"].as_u64().unwrap(), spec["threads"].as_u64().unwrap());
     std::thread::scope(|scope| {
@@ -37,110 +32,15 @@ fn worker() {
                         4 => cohort.append_durable(&format!("w{}", n % 20), &value),
                         _ => cohort.append(&format!("w{}", n % 20), &value),
                     };
-                    // One write a line, straight to the pipe: what was said is not lost with the process.
-                    let said = format!("ack {writer} {n} {}\n", seq.unwrap());
-                    std::io::stdout().lock().write_all(said.as_bytes()).unwrap();
+                    acknowledge(writer, n, seq.unwrap());
                 }
             });
         }
     });
 }
 
-/// A worker process; killed and waited for with its test.
-struct Worker {
-    child: Child,
-    listener: Option<JoinHandle<()>>,
-}
-
-/// What a writer said: its number, how many it had appended before, and the seq.
-type Said = (u64, u64, u64);
-
-impl Worker {
-    /// `within`: a command that starts the program it is given.
-    fn start(within: &[&str], store: &Path, first: u64, threads: u64, heard: Sender<Said>) -> Worker {
-        let program = std::env::current_exe().unwrap();
-        let line: Vec<_> = within.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]).collect();
-        let spec = json!({"store": store, "first": first, "threads": threads});
-        let mut child = Command::new(line[0])
-            .args(&line[1..])
-            .args(["--exact", "worker", "--nocapture", "--quiet"])
-            .env(WORKER, spec.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let listener = std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                // The test harness writes to the same pipe before.
-                let Some(at) = line.find("ack ") else { continue };
-                let words: Vec<u64> =
-                    line[at + 4..].split(' ').filter_map(|word| word.parse().ok()).collect();
-                let [writer, n, seq] = words[..] else { continue };
-                if heard.send((writer, n, seq)).is_err() {
-                    break;
-                }
-            }
-        });
-        Worker { child, listener: Some(listener) }
-    }
-
-    /// Kills it, and waits until all it has said was heard.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        assert!(self.child.wait().unwrap().code().is_none(), "it ended by itself");
-        self.listener.take().unwrap().join().unwrap();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Everything that was acknowledged, by seq.
-#[derive(Default)]
-struct Heard(BTreeMap<u64, (u64, u64)>);
-
-impl Heard {
-    /// Waits for what is said next.
-    fn next(&mut self, receive: &Receiver<Said>) -> Said {
-        let said = receive.recv_timeout(Duration::from_secs(60)).expect("the writers go on");
-        self.hear(said);
-        said
-    }
-
-    fn hear(&mut self, (writer, n, seq): Said) {
-        assert_eq!(self.0.insert(seq, (writer, n)), None, "seq {seq} was acknowledged twice");
-    }
-
-    fn all(&mut self, receive: &Receiver<Said>) {
-        receive.try_iter().for_each(|said| self.hear(said));
-    }
-
-    /// No gaps, each writer's records once and in its order, and all that was acknowledged is there as it was said.
-    fn holds(&self, cohort: &Cohort) {
-        let mut next: HashMap<u64, u64> = HashMap::new();
-        let (mut last, mut found) = (0, 0);
-        for record in cohort.cursor(1).unwrap() {
-            let record = record.unwrap();
-            last += 1;
-            assert_eq!(record.seq(), last, "no gaps");
-            let value: Value = record.to().unwrap();
-            let (writer, n) = (value["writer"].as_u64().unwrap(), value["n"].as_u64().unwrap());
-            let expected = next.entry(writer).or_default();
-            assert_eq!(n, *expected, "the records of writer {writer} once and in its order");
-            *expected += 1;
-            if let Some(said) = self.0.get(&last) {
-                assert_eq!(*said, (writer, n), "seq {last} is what was acknowledged");
-                found += 1;
-            }
-        }
-        assert_eq!(found, self.0.len(), "acknowledged records are lost");
-        let report = cohort.verify().unwrap();
-        assert!(!report.is_damaged(), "{:?}", report.findings);
-    }
+fn start(within: &[&str], store: &Path, first: u64, threads: u64, heard: Sender<Said>) -> Writer {
+    Writer::start(within, &json!({"store": store, "first": first, "threads": threads}), heard)
 }
 
 fn cohort(fixture: &Fixture) -> Option<Cohort> {
@@ -161,11 +61,11 @@ fn processes_of_many_threads_killed_one_after_another_lose_nothing_acknowledged(
     let Some(cohort) = cohort(&fixture) else { return };
     let (send, receive) = channel();
     let mut started = 0;
-    let mut start = || {
+    let mut start_next = || {
         started += 1;
-        (started, Worker::start(&["env"], fixture.store.path(), started * 100, THREADS, send.clone()))
+        (started, start(&["env"], fixture.store.path(), started * 100, THREADS, send.clone()))
     };
-    let mut workers: Vec<_> = (0..AT_ONCE).map(|_| start()).collect();
+    let mut workers: Vec<_> = (0..AT_ONCE).map(|_| start_next()).collect();
     let (mut heard, mut heard_of) = (Heard::default(), HashMap::<u64, u64>::new());
     let mut killed = 0;
     while killed < KILLS {
@@ -179,14 +79,14 @@ fn processes_of_many_threads_killed_one_after_another_lose_nothing_acknowledged(
         };
         workers.remove(i).1.kill();
         killed += 1;
-        workers.push(start());
+        workers.push(start_next());
         if killed % 10 == 0 {
             cohort.compact().unwrap();
         }
     }
     workers.into_iter().for_each(|(_, worker)| worker.kill());
-    heard.all(&receive);
-    heard.holds(&fixture.reopen("c"));
+    heard.rest(&receive);
+    heard.is_held_by(&fixture.reopen("c"));
 }
 
 /// What starts a program in a pid namespace of its own here; prints why nothing does. `--kill-child` ends the program with
@@ -219,11 +119,11 @@ fn processes_in_pid_namespaces_of_their_own_append_together_and_outlive_each_oth
     };
     // Each calls itself process 1.
     let (send, receive) = channel();
-    let start = |first| Worker::start(&unshare, fixture.store.path(), first, 1, send.clone());
+    let start_alone = |first| start(&unshare, fixture.store.path(), first, 1, send.clone());
     let mut heard = Heard::default();
-    let stays = start(0);
+    let stays = start_alone(0);
     for victim in 1..=8 {
-        let dies = start(victim);
+        let dies = start_alone(victim);
         let (mut of_it, mut of_other) = (0, 0);
         while of_it < 10 * victim || of_other < 10 {
             match heard.next(&receive).0 {
@@ -232,14 +132,14 @@ fn processes_in_pid_namespaces_of_their_own_append_together_and_outlive_each_oth
             }
         }
         dies.kill();
-        heard.all(&receive);
+        heard.rest(&receive);
         // Those who live go on, wherever it died: the one in the other namespace, and we in this one.
         while heard.next(&receive).0 != 0 {}
         assert!(matches!(cohort.compact().unwrap(), tallyfold::Compaction::Folded { .. }));
     }
     stays.kill();
-    heard.all(&receive);
-    heard.holds(&fixture.reopen("c"));
+    heard.rest(&receive);
+    heard.is_held_by(&fixture.reopen("c"));
 }
 
 /// A command of the built program on a store, inside of a mount namespace where `sh` has run a script first.

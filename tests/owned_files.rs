@@ -1,12 +1,13 @@
-//! What stands in place of a file that tallyfold owns, who may read a store, and full disks.
+//! Who may read and write a store, and full disks.
 #![allow(clippy::disallowed_methods, reason = "tests put odd things into stores")]
 
 mod fixture;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,80 +37,6 @@ fn filled() -> Fixture {
 }
 
 #[test]
-fn a_link_a_fifo_or_a_directory_in_place_of_any_owned_file_is_refused_with_its_name() {
-    let whole = filled();
-    let cohort = whole.reopen("c");
-    let active = format!("{:08}.journal", fixture::segments(&cohort).last().unwrap());
-    for name in [
-        "store.json",
-        "c",
-        "c/cohort.json",
-        "c/lock",
-        "c/compact.lock",
-        "c/snapshot.json",
-        "c/snapshot.prev.json",
-        &format!("c/{active}"),
-    ] {
-        for kind in ["symbolic link", "fifo", "directory"] {
-            if (name, kind) == ("c", "directory") {
-                continue;
-            }
-            let odd = whole.copy();
-            let path = odd.store.path().join(name);
-            let away = odd.dir.path().join("away");
-            fs::rename(&path, &away).unwrap();
-            match kind {
-                "symbolic link" => symlink(&away, &path).unwrap(),
-                "fifo" => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
-                _ => fs::create_dir(&path).unwrap(),
-            }
-            let error = use_it(odd.store.path()).expect_err(&format!("{name} as {kind}"));
-            assert!(error.is_unsafe_file(), "{name} as {kind}: {error:?}");
-            let file = Path::new(name).file_name().unwrap().to_str().unwrap();
-            assert!(error.to_string().contains(file), "{name} as {kind}: {error}");
-            assert!(error.advice().is_some());
-        }
-    }
-}
-
-#[test]
-fn a_second_name_of_a_lock_or_a_segment_is_refused() {
-    for name in ["lock", "00000001.journal", "cohort.json"] {
-        let fixture = Fixture::new();
-        let cohort = fixture.create("c", Settings::latest());
-        fs::hard_link(cohort.path().join(name), fixture.dir.path().join("second")).unwrap();
-        let error = use_it(fixture.store.path()).unwrap_err();
-        assert!(error.is_unsafe_file() && error.to_string().contains("more than one name"), "{error}");
-    }
-}
-
-#[test]
-fn odd_cohort_names_are_encoded_inside_the_store_or_refused() {
-    let fixture = Fixture::new();
-    for name in
-        ["../x", "a/b", "..", ".", "/abs", "nul", "a\0b", "a\nb", "\u{1b}[31m", "ü", "store.json", "%41"]
-    {
-        let cohort = fixture.create(name, Settings::latest());
-        cohort.append("k", &name).unwrap();
-        assert_eq!(cohort.path().parent(), Some(fixture.store.path()), "{name:?}");
-        assert_eq!(
-            fixture.reopen(name).view().unwrap().get("k").unwrap().unwrap().to::<String>().unwrap(),
-            name
-        );
-    }
-    assert_eq!(fixture.store.cohorts().unwrap().len(), 12);
-    assert_eq!(names(fixture.dir.path()), ["store"], "nothing left the store");
-    for name in ["", &"x".repeat(300)] {
-        for error in [
-            fixture.store.create(name, Settings::latest()).unwrap_err(),
-            fixture.store.cohort(name).unwrap_err(),
-        ] {
-            assert!(error.is_invalid(), "{error}");
-        }
-    }
-}
-
-#[test]
 fn a_directory_with_other_things_in_it_does_not_become_a_store() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), b"").unwrap();
@@ -119,23 +46,140 @@ fn a_directory_with_other_things_in_it_does_not_become_a_store() {
     assert!(Store::open_existing(dir.path().join("none")).unwrap_err().is_not_found());
 }
 
+/// Every file and directory below a store, with its mode.
+fn modes(dir: &Path) -> Vec<(PathBuf, u32)> {
+    let mut all = vec![(dir.to_path_buf(), mode(dir))];
+    for path in names(dir).into_iter().map(|name| dir.join(name)) {
+        match path.is_dir() {
+            true => all.extend(modes(&path)),
+            false => all.push((path.clone(), mode(&path))),
+        }
+    }
+    all
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
 #[test]
 fn files_and_directories_are_for_their_owner_alone_whatever_the_umask() {
-    let fixture = filled();
-    let cohort = fixture.reopen("c");
-    for entry in fs::read_dir(cohort.path()).unwrap() {
-        let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+    for (umask, parent) in [("000", 0o777), ("022", 0o755), ("077", 0o700)] {
+        let dir = tempfile::tempdir().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &format!("umask {umask} && exec \"$0\" --exact makes_what_it_is_told --nocapture")])
+            .arg(std::env::current_exe().unwrap())
+            .env("TALLYFOLD_TEST_MAKE", dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let made = modes(&dir.path().join("parent/store"));
+        for (path, mode) in &made {
+            let expected = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(format!("{mode:o}"), format!("{expected:o}"), "umask {umask}: {}", path.display());
+        }
+        for name in ["store.json", "cohort.json", "lock", "compact.lock", "snapshot.prev.json", "quarantine"]
+        {
+            assert!(made.iter().any(|(path, _)| path.ends_with(name)), "{name} was made: {made:?}");
+        }
+        let above = mode(&dir.path().join("parent"));
         assert_eq!(
-            mode,
-            if entry.file_type().unwrap().is_dir() { 0o700 } else { 0o600 },
-            "{:?}",
-            entry.file_name()
+            format!("{above:o}"),
+            format!("{parent:o}"),
+            "directories above the store are by the umask"
         );
     }
-    for dir in [fixture.store.path().to_path_buf(), cohort.path()] {
-        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+/// Not a test of its own: what the test above runs with other umasks. It makes every kind of file there is in a store.
+#[test]
+fn makes_what_it_is_told() {
+    let Some(dir) = std::env::var_os("TALLYFOLD_TEST_MAKE") else { return };
+    let store = Store::open(Path::new(&dir).join("parent/store")).unwrap();
+    for (name, class) in [("file", LockClass::File), ("auto", LockClass::Auto)] {
+        let settings = Settings::latest().segment_bytes(4096).compact_bytes(0).lock(class);
+        let cohort = store.create(name, settings).unwrap();
+        for i in 0..20 {
+            cohort.append_durable("k", &"x".repeat(50 * i)).unwrap();
+            if i == 10 {
+                // It goes to quarantine, and another one is made.
+                fixture::flip(&cohort.path().join("snapshot.json"), 20);
+            }
+            cohort.compact().unwrap();
+        }
+        cohort.detach().unwrap();
     }
+}
+
+#[test]
+fn a_store_of_another_user_is_refused_or_read_and_never_changed() {
+    if !is_root() {
+        println!("skipped: to be another user takes root");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let fixture = filled();
+    // Where anybody may go: a temporary directory is its owner's alone, and so may be the one that this program is in.
+    let program = fixture.dir.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for path in [fixture.dir.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let as_nobody = |told: &str| {
+        let output = Command::new(&program)
+            .args(["--exact", "does_as_another_user", "--nocapture"])
+            .env("TALLYFOLD_TEST_OTHER", fixture.store.path())
+            .env("TALLYFOLD_TEST_TOLD", told)
+            .current_dir("/")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{told}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("done as told"), "{output:?}");
+    };
+    let before = everything(fixture.store.path());
+    as_nobody("refused");
+    // Its owner lets everybody read it.
+    for (path, mode) in modes(fixture.store.path()) {
+        let readable = if path.is_dir() { 0o755 } else { mode | 0o044 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(readable)).unwrap();
+    }
+    as_nobody("read");
+    assert_eq!(everything(fixture.store.path()), before, "nothing was changed");
+}
+
+/// The content of every file below a directory.
+fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = modes(dir).into_iter().map(|(path, _)| path).filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Not a test of its own: what the test above runs as another user.
+#[test]
+fn does_as_another_user() {
+    let Ok(path) = std::env::var("TALLYFOLD_TEST_OTHER") else { return };
+    let denied = |error: Error, file: &str| {
+        let text = error.to_string();
+        assert!(text.contains("Permission denied") && text.contains(file), "{text}");
+        assert!(!error.is_not_found() && !error.is_corruption(), "{error:?}");
+    };
+    match std::env::var("TALLYFOLD_TEST_TOLD").as_deref() {
+        Ok("refused") => {
+            denied(Store::open(&path).unwrap_err(), "store");
+            denied(Store::open_existing(&path).unwrap_err(), "store");
+        }
+        _ => {
+            let store = Store::open(&path).unwrap();
+            let cohort = store.cohort("c").unwrap();
+            read_all(&cohort);
+            denied(cohort.append("k", &1).unwrap_err(), "lock");
+            denied(cohort.append_durable("k", &1).unwrap_err(), "lock");
+            denied(cohort.compact().unwrap_err(), "lock");
+            denied(store.create("another", Settings::log()).unwrap_err(), "store");
+        }
+    }
+    println!("done as told");
 }
 
 /// Reads everything there is to read; nothing of it may need to write.
@@ -290,7 +334,7 @@ fn fill(path: &Path, lock: LockClass) {
 fn a_lock_held_by_another_is_a_timeout_that_names_the_holder_and_stops_no_reader() {
     let fixture = filled();
     let cohort = fixture.reopen("c").with_timeout(Duration::from_millis(50));
-    let lock = fs::OpenOptions::new().read(true).write(true).open(cohort.path().join("lock")).unwrap();
+    let lock = Fixture::lock_of(&cohort);
     fs4::FileExt::lock(&lock).unwrap();
     let error = cohort.append("k", &1).unwrap_err();
     assert!(error.is_lock_timeout() && error.to_string().contains("0.05 s"), "{error}");

@@ -1,12 +1,13 @@
 //! `tallyfold get`: one value, or the whole state.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 
 use tallyfold::{Cohort, EntryRef, Fold, View};
 
 use super::exit::{self, Failure};
 use super::options::Options;
-use super::output::{Output, say};
+use super::output::{Escaped, Output, say};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -44,7 +45,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
                 )
             })?;
             warn_of_nonfinite(entry.nonfinite());
-            writeln!(out, "{}", entry.json())?;
+            writeln!(out, "{}", shown(entry.json(), io::stdout().is_terminal()))?;
         }
         (None, None) => {
             let view = cohort.view()?;
@@ -68,11 +69,12 @@ fn hint(cohort: &Cohort) -> String {
 
 /// One entry a line, as it comes. Returns whether one holds non-finite numbers.
 fn write_state(out: &mut Output, view: &View) -> Result<bool, Failure> {
+    let terminal = io::stdout().is_terminal();
     let mut nonfinite = false;
     let mut before = "{\n";
     for item in view.iter() {
         let (key, entry) = item?;
-        write_entry(out, before, &key, entry)?;
+        write_entry(out, before, &key, entry, terminal)?;
         nonfinite |= entry.nonfinite();
         before = ",\n";
     }
@@ -80,10 +82,24 @@ fn write_state(out: &mut Output, view: &View) -> Result<bool, Failure> {
     Ok(nonfinite)
 }
 
-fn write_entry(out: &mut Output, before: &str, key: &str, entry: EntryRef<'_>) -> std::io::Result<()> {
-    out.write_all(before.as_bytes())?;
-    serde_json::to_writer(&mut *out, key)?;
-    write!(out, ":{}", entry.json())
+fn write_entry(
+    out: &mut Output,
+    before: &str,
+    key: &str,
+    entry: EntryRef<'_>,
+    terminal: bool,
+) -> io::Result<()> {
+    let key = serde_json::to_string(key)?;
+    write!(out, "{before}{}:{}", shown(&key, terminal), shown(entry.json(), terminal))
+}
+
+/// JSON as it is; to a terminal with the control characters escaped that JSON lets stand (DEL and U+0080 to U+009F), which means
+/// the same.
+fn shown(json: &str, terminal: bool) -> Cow<'_, str> {
+    match terminal && json.contains(char::is_control) {
+        true => Cow::Owned(Escaped(json).to_string()),
+        false => Cow::Borrowed(json),
+    }
 }
 
 fn warn_of_damage(view: &View) {

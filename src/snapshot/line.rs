@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::Snapshot;
+use super::{Snapshot, damaged};
 use crate::error::Result;
 use crate::fold::EntryRef;
 use crate::value;
@@ -109,7 +109,8 @@ impl<'a> Lines<'a> {
     #[inline]
     fn step(&mut self) -> Result<Option<Line<'a>>> {
         loop {
-            if self.rest.is_empty() {
+            let begins = self.rest.is_empty();
+            if begins {
                 if self.block == self.snapshot.blocks.len() {
                     if let Some(kept) = self.kept.take() {
                         self.snapshot.bytes.give_back(kept..self.snapshot.bytes.len());
@@ -124,6 +125,12 @@ impl<'a> Lines<'a> {
             };
             self.rest = rest;
             let line = self.snapshot.parsed(trim(line))?;
+            if begins && *line.key != *self.snapshot.blocks[self.block - 1].first_key {
+                return Err(damaged(
+                    &self.snapshot.path,
+                    format!("a block does not begin with {:?}", line.key),
+                ));
+            }
             match &self.from {
                 Some(from) if *line.key < **from => {}
                 Some(_) => {

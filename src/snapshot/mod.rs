@@ -221,6 +221,9 @@ fn outline(bytes: &[u8]) -> std::result::Result<(Head, u64, Vec<Block>), Fault> 
         return Err(Fault::Newer(version.tallyfold));
     }
     let head: Head = serde_json::from_str(&head_text).map_err(|e| unreadable("first", &e))?;
+    if head.seq.max(head.epoch) > format::MAX_NUMBER {
+        return Err(Fault::Damaged("it has a number that nobody has counted to".into()));
+    }
     let foot = std::str::from_utf8(covered).map_err(|e| unreadable("last", &e))?;
     let (entries, blocks) =
         foot_of(foot, last).ok_or_else(|| unreadable("last", &"it is not spelled as it should be"))?;

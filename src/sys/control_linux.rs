@@ -1,122 +1,21 @@
 //! `control`: the memory that the processes attached to a cohort share. An accelerator, never the truth: what it says can be
-//! found in the journal again, and is whenever there is doubt.
-//!
-//! Everything in it is an atomic, so a process that scribbles over it can make others fail, but not misbehave in Rust's sense.
-//! Who may change what stands at each field.
+//! found in the journal again, and is whenever there is doubt. What stands in it is in `layout_linux.rs`.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use memmap2::{MmapOptions, MmapRaw};
 
 use super::ends::{End, Ends};
 use super::fork::Kept;
+#[cfg(test)]
+pub(super) use super::layout::adopt;
+pub(crate) use super::layout::prepare;
+use super::layout::{Append, Durability, MAGIC, Mapped, SIZE, VERSION, map};
+use super::slots::{claim, is_locked, unlock_byte};
 use super::word::{Owner, Word};
-use super::{Dir, File, LockFile, Patience, boot_id, futex};
+use super::{Dir, LockFile, Patience, futex};
 use crate::error::{Error, Kind, Result};
 use crate::names;
-
-const MAGIC: u64 = u64::from_le_bytes(*b"TALLYCTL");
-/// Of this layout. Another one is rebuilt by whoever is alone, and refused by the others.
-const VERSION: u32 = 1;
-/// Processes that can be attached to one cohort at a time.
-const SLOTS: u32 = 1024;
-const SIZE: u64 = size_of::<Layout>() as u64;
-/// Where the bytes that stand for slots are locked: behind anything that could ever be in the file.
-const SLOT_BYTES: i64 = 1 << 40;
-
-#[repr(C, align(128))]
-struct Lines<T>(T);
-
-#[repr(C)]
-struct Layout {
-    identity: Lines<Identity>,
-    append: Lines<Append>,
-    durability: Lines<Durability>,
-    ready: Lines<Ready>,
-    slots: Lines<[Slot; SLOTS as usize]>,
-}
-
-/// Whose control this is. Written by who is alone with the cohort (has the exclusive lock on `lock`), before `ready`.
-#[repr(C)]
-struct Identity {
-    magic: AtomicU64,
-    version: AtomicU32,
-    ready: AtomicU32,
-    /// A control of another start of the system describes memory that is gone.
-    boot: [AtomicU64; 2],
-    /// A copy of the directory is another cohort.
-    control_inode: AtomicU64,
-    lock_inode: AtomicU64,
-    device: AtomicU64,
-}
-
-/// Written by the owner of the append lock; `ends` is read by everybody.
-#[repr(C)]
-struct Append {
-    lock: Word,
-    ends: Ends,
-}
-
-/// Written by the owner of the sync lock unless said otherwise.
-#[repr(C)]
-struct Durability {
-    lock: Word,
-    /// 1 from before a sync until its result is here: a result that is missing counts as a failure.
-    syncing: AtomicU32,
-    /// 1 after a sync has failed. Set by who was told; cleared by the owner of both locks who has moved the records.
-    poisoned: AtomicU32,
-    /// Counts the syncs; who waits for one sleeps on it.
-    rounds: AtomicU32,
-    /// How many sleep there. A hint, too high once a sleeper is killed: then waking costs a call for nothing.
-    sleepers: AtomicU32,
-    /// Everything up to this seq is durable. Only rises.
-    durable_seq: AtomicU64,
-    /// Segments before this one are durable.
-    unsynced_from: AtomicU64,
-    /// The highest durable seq that a frame or link says. Written by the owner of the append lock.
-    said_seq: AtomicU64,
-    /// The highest seq that the running sync makes durable; written before it begins.
-    syncing_to: AtomicU64,
-    /// When the last sync that went well began, in milliseconds of CLOCK_MONOTONIC; 0: none has. A hint.
-    synced_at: AtomicU64,
-}
-
-/// What was made ready outside the append lock.
-#[repr(C)]
-struct Ready {
-    /// Held by the one process that makes a spare or reserves space.
-    lock: Word,
-    /// The spare's number, on the medium with its name; 0: none. Written by the owner of the lock above, and of the append lock.
-    spare: AtomicU64,
-}
-
-/// An attached process. Written by who has locked its byte.
-#[repr(C)]
-struct Slot {
-    incarnation: AtomicU32,
-    /// For people: as the process sees itself.
-    pid: AtomicU32,
-}
-
-/// A cohort's control in this process's memory.
-struct Mapped {
-    map: MmapRaw,
-}
-
-// SAFETY: the memory is atomics only; see `layout`.
-unsafe impl Send for Mapped {}
-// SAFETY: as above.
-unsafe impl Sync for Mapped {}
-
-impl Mapped {
-    fn layout(&self) -> &Layout {
-        // SAFETY: the mapping is as long as Layout (checked when it was made), aligned to a page, and lives as long as
-        // `self`. Every field is an atomic, valid for any bits and for changes by other processes.  The file keeps its length: control is never shortened, only unlinked.
-        unsafe { &*self.map.as_ptr().cast::<Layout>() }
-    }
-}
 
 /// Control as an attached process has it.
 pub(crate) struct Control {
@@ -137,109 +36,6 @@ impl Drop for Owned<'_> {
     fn drop(&mut self) {
         self.0.unlock();
     }
-}
-
-/// Makes `control` anew, alone with the cohort: it knows nothing of the journal. If a sync had failed, or has an unknown result,
-/// in what stood there before, `doubt` says so elsewhere first: for should that fail, or we die over it, it stands here still.
-pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result<()>) -> Result<()> {
-    let file = match dir.open_write(names::CONTROL) {
-        Ok(file) if file.len()? == SIZE => file,
-        Ok(_) => {
-            dir.remove(names::CONTROL)?;
-            create(dir)?
-        }
-        Err(e) if e.is_not_found() => create(dir)?,
-        Err(e) => return Err(e),
-    };
-    let mapped = map(&file)?;
-    let layout = mapped.layout();
-    let identity = &layout.identity.0;
-    let (device, control_inode) = file.identity()?;
-    let (_, lock_inode) = lock.identity()?;
-    let boot = boot_id();
-    let same = identity.ready.load(Ordering::Acquire) == 1
-        && identity.magic.load(Ordering::Relaxed) == MAGIC
-        && identity.version.load(Ordering::Relaxed) == VERSION
-        && boot != [0; 16]
-        && is_boot(identity, boot)
-        && identity.control_inode.load(Ordering::Relaxed) == control_inode
-        && identity.lock_inode.load(Ordering::Relaxed) == lock_inode
-        && identity.device.load(Ordering::Relaxed) == device;
-    let (append, sync) = (&layout.append.0, &layout.durability.0);
-    if same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0 {
-        doubt()?;
-    }
-    identity.ready.store(0, Ordering::Release);
-    append.lock.reset();
-    append.ends.publish(&End::default());
-    append.ends.begin();
-    sync.lock.reset();
-    layout.ready.0.lock.reset();
-    for word in [&sync.syncing, &sync.poisoned, &sync.rounds, &sync.sleepers] {
-        word.store(0, Ordering::Relaxed);
-    }
-    for number in [
-        &sync.durable_seq,
-        &sync.unsynced_from,
-        &sync.said_seq,
-        &sync.syncing_to,
-        &sync.synced_at,
-        &layout.ready.0.spare,
-    ] {
-        number.store(0, Ordering::Relaxed);
-    }
-    identity.version.store(VERSION, Ordering::Relaxed);
-    for (word, bytes) in identity.boot.iter().zip(boot.as_chunks::<8>().0) {
-        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-    }
-    identity.control_inode.store(control_inode, Ordering::Relaxed);
-    identity.lock_inode.store(lock_inode, Ordering::Relaxed);
-    identity.device.store(device, Ordering::Relaxed);
-    identity.magic.store(MAGIC, Ordering::Relaxed);
-    identity.ready.store(1, Ordering::Release);
-    Ok(())
-}
-
-/// Makes a copied control one of this directory: then it is what a dead process has left here.
-#[cfg(test)]
-pub(super) fn adopt(dir: &Dir) -> Result<()> {
-    let file = match dir.open_write(names::CONTROL) {
-        Ok(file) if file.len()? == SIZE => file,
-        _ => return Ok(()),
-    };
-    let mapped = map(&file)?;
-    let identity = &mapped.layout().identity.0;
-    let (device, control_inode) = file.identity()?;
-    let (_, lock_inode) = dir.open_write(names::LOCK)?.identity()?;
-    identity.control_inode.store(control_inode, Ordering::Relaxed);
-    identity.lock_inode.store(lock_inode, Ordering::Relaxed);
-    identity.device.store(device, Ordering::Relaxed);
-    Ok(())
-}
-
-fn create(dir: &Dir) -> Result<File> {
-    let file = dir.create(names::CONTROL)?;
-    // Reserved, because a store into a hole of a full disk would be SIGBUS.
-    if file.allocate(SIZE)? {
-        return Ok(file);
-    }
-    let _ = dir.remove(names::CONTROL);
-    Err(Error::new(Kind::UnsafeFileSystem, "refused: the file system reserves no space for shared memory")
-        .at(file.path())
-        .advise("make the cohort with \"lock\": \"file\""))
-}
-
-fn map(file: &File) -> Result<Mapped> {
-    let map = MmapOptions::new()
-        .len(size_of::<Layout>())
-        .map_raw(file.inner())
-        .map_err(|e| Error::io("cannot map", file.path(), e))?;
-    Ok(Mapped { map })
-}
-
-fn is_boot(identity: &Identity, boot: [u8; 16]) -> bool {
-    let mut words = identity.boot.iter().zip(boot.as_chunks::<8>().0);
-    words.all(|(word, bytes)| word.load(Ordering::Relaxed) == u64::from_le_bytes(*bytes))
 }
 
 impl Control {
@@ -496,68 +292,9 @@ impl std::fmt::Debug for Control {
     }
 }
 
-/// Locks the byte of the first free slot and makes the slot ours.
-fn claim(file: &Kept, slots: &[Slot], path: &std::path::Path) -> Result<Owner> {
-    for (slot, entry) in (0u32..).zip(slots) {
-        let locked = lock_byte(file, slot).map_err(|e| Error::io("cannot lock a slot", path, e))?;
-        if locked {
-            entry.pid.store(std::process::id(), Ordering::Relaxed);
-            let incarnation = entry.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-            return Ok(Owner::new(slot, incarnation));
-        }
-    }
-    Err(Error::new(Kind::LockTimeout, format!("{SLOTS} processes are attached to this cohort already"))
-        .at(path)
-        .advise("nothing was written; let some of them end"))
-}
-
-fn byte(slot: u32, kind: libc::c_int) -> libc::flock {
-    // SAFETY: a struct of integers, for which zeros are valid.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = (SLOT_BYTES + i64::from(slot)) as libc::off_t;
-    range.l_len = 1;
-    range
-}
-
-/// Locks a slot's byte for the open file description; `false` if somebody else has it.
-fn lock_byte(file: &Kept, slot: u32) -> std::io::Result<bool> {
-    use std::os::fd::AsRawFd;
-    let Some(file) = file.file() else { return Ok(false) };
-    let range = byte(slot, libc::F_WRLCK);
-    // SAFETY: the descriptor is open as long as `file` lives; the struct is ours.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } {
-        0 => Ok(true),
-        _ => match std::io::Error::last_os_error() {
-            e if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-            e => Err(e),
-        },
-    }
-}
-
-fn unlock_byte(file: &Kept, slot: u32) {
-    use std::os::fd::AsRawFd;
-    let Some(file) = file.file() else { return };
-    let range = byte(slot, libc::F_UNLCK);
-    // SAFETY: as for `lock_byte`. The call fails only for a bad descriptor, which this is not.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
-}
-
-/// Whether another open file description has locked a slot's byte.
-fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
-    use std::os::fd::AsRawFd;
-    let Some(file) = file.file() else { return Ok(true) };
-    let mut range = byte(slot, libc::F_WRLCK);
-    // SAFETY: the descriptor is open as long as `file` lives; the kernel writes into the struct, which is ours.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {
-        0 => Ok(range.l_type != libc::F_UNLCK as libc::c_short),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::slots::{SLOTS, byte};
     use super::*;
 
     /// A cohort's directory as far as this module knows it.

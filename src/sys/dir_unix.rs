@@ -175,6 +175,9 @@ impl Dir {
         match Here::pass(Op::Remove(self.at(name)), || rustix::fs::unlinkat(&self.fd, name, flags)) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(rustix::io::Errno::ISDIR) => {
+                Err(refused(&self.path.join(name), "is a directory, not a regular file"))
+            }
             Err(e) => Err(Error::io("cannot remove", &self.path.join(name), e.into())),
         }
     }

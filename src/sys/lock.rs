@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fs4::FileExt;
 
 use super::fork::Kept;
-use super::{Dir, File, holder};
+use super::{Dir, File, Names, holder};
 use crate::error::{Error, Kind, Result};
 
 /// A file that is only locked: never truncated, never removed, its content means nothing.
@@ -57,6 +57,12 @@ impl LockFile {
     pub(crate) fn open(dir: &Dir, name: &str) -> Result<LockFile> {
         let path = dir.path().join(name);
         Kept::open(|| dir.open_write(name)).map(|kept| LockFile { kept, path })
+    }
+
+    /// The same for those who only read: a shared lock asks for no right to write.
+    pub(crate) fn open_read(dir: &Dir, name: &str) -> Result<LockFile> {
+        let path = dir.path().join(name);
+        Kept::open(|| dir.open_read(name, Names::One)).map(|kept| LockFile { kept, path })
     }
 
     /// The exclusive lock, or `None` if somebody else has it.

@@ -14,6 +14,9 @@ mod boot;
 #[cfg_attr(unix, path = "clock_unix.rs")]
 #[cfg_attr(not(unix), path = "clock_std.rs")]
 mod clock;
+#[cfg_attr(test, path = "clock_testing.rs")]
+#[cfg_attr(not(test), path = "clock_real.rs")]
+mod clock_here;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
 mod control;
@@ -31,6 +34,9 @@ mod futex;
 #[cfg_attr(target_os = "linux", path = "holder_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "holder_unknown.rs")]
 mod holder;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+#[path = "layout_linux.rs"]
+mod layout;
 mod lock;
 mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
@@ -47,6 +53,9 @@ mod shared;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(not(unix), path = "signal_none.rs")]
 mod signal;
+#[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+#[path = "slots_linux.rs"]
+mod slots;
 #[cfg_attr(test, path = "step_testing.rs")]
 #[cfg_attr(not(test), path = "step_none.rs")]
 mod step;
@@ -60,7 +69,9 @@ mod word;
 mod testing;
 
 pub(crate) use boot::boot_id;
-pub(crate) use clock::wall_clock_us;
+#[cfg(all(test, unix))]
+pub(crate) use clock_here::set_clock;
+pub(crate) use clock_here::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
@@ -74,7 +85,7 @@ pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, preten
 pub(crate) use shared::Window;
 #[cfg(feature = "cli")]
 pub use signal::ignore_file_size_signal;
-#[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
+#[cfg(all(test, unix))]
 pub(crate) use step::at_step;
 pub(crate) use step::reached;
 #[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]

@@ -9,10 +9,7 @@ thread_local! {
 }
 
 /// When this thread comes to a step for the time after the next `before`, it does `act` there, once.
-#[cfg_attr(
-    any(not(target_os = "linux"), tallyfold_portable),
-    allow(dead_code, reason = "for the class memory")
-)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "those who use it fork"))]
 pub(crate) fn at_step(step: &'static str, before: usize, act: impl FnOnce() + 'static) {
     WAITING.with_borrow_mut(|waiting| waiting.push((step, before, Box::new(act))));
 }

@@ -40,11 +40,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     Ok(!numbers.is_empty())
 }
 
+/// How deep a value nests at most: what a text may, by `verify`. That one sees the text when it is whole, and a value may nest
+/// deeper than the stack.
+const MOST_LEVELS: usize = 127;
+
 /// Which strings of the text being written stand for numbers.
 #[derive(Default)]
 struct Marks {
     /// How much has been written.
     written: Cell<usize>,
+    /// How many arrays and objects are around what is being written.
+    levels: Cell<usize>,
     /// Where such strings begin, in order.
     numbers: RefCell<Vec<usize>>,
 }
@@ -89,6 +95,20 @@ impl<'m, S> Marking<'m, S> {
     /// The same watch over something that belongs to this.
     fn over<U>(&self, inner: U) -> Marking<'m, U> {
         Marking { inner, marks: self.marks }
+    }
+}
+
+impl Marks {
+    /// Writes what is inside of an array or object.
+    fn inside<T, E: ser::Error>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let levels = self.levels.get();
+        if levels == MOST_LEVELS {
+            return Err(E::custom("recursion limit exceeded"));
+        }
+        self.levels.set(levels + 1);
+        let written = write();
+        self.levels.set(levels);
+        written
     }
 }
 
@@ -213,7 +233,7 @@ impl<'m, S: Serializer> Serializer for Marking<'m, S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         let value = self.over(value);
-        self.inner.serialize_newtype_variant(name, index, variant, &value)
+        self.marks.inside(|| self.inner.serialize_newtype_variant(name, index, variant, &value))
     }
 
     open! {
@@ -242,7 +262,7 @@ macro_rules! elements {
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
                 let value = self.over(value);
-                self.inner.$method(&value)
+                self.marks.inside(|| self.inner.$method(&value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
@@ -272,7 +292,7 @@ macro_rules! fields {
                 value: &T,
             ) -> Result<(), S::Error> {
                 let value = self.over(value);
-                self.inner.serialize_field(name, &value)
+                self.marks.inside(|| self.inner.serialize_field(name, &value))
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), S::Error> {
@@ -298,7 +318,7 @@ impl<S: ser::SerializeMap> ser::SerializeMap for Marking<'_, S> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
         let value = self.over(value);
-        self.inner.serialize_value(&value)
+        self.marks.inside(|| self.inner.serialize_value(&value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
@@ -322,6 +342,34 @@ mod tests {
 
     fn fault<T: Serialize + ?Sized>(value: &T) -> Fault {
         samples::encoded(value).unwrap_err()
+    }
+
+    /// The story: how deep a value nests was asked of its text. One that nests deeper than the stack never came to be a text.
+    #[test]
+    fn a_value_that_nests_deeper_than_the_stack_is_refused() {
+        #[derive(serde::Serialize)]
+        enum Shape<'a> {
+            Variant(Nested<'a>),
+        }
+        /// So many levels, of each kind in turn.
+        struct Nested<'a>(usize, &'a str);
+        impl Serialize for Nested<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Nested(levels, leaf) = *self;
+                let inner = Nested(levels.saturating_sub(1), leaf);
+                match levels % 4 {
+                    _ if levels == 0 => serializer.serialize_str(leaf),
+                    0 => serializer.collect_seq([inner]),
+                    1 => serializer.collect_map([("k", inner)]),
+                    2 => Some((inner,)).serialize(serializer),
+                    _ => Shape::Variant(inner).serialize(serializer),
+                }
+            }
+        }
+        assert!(samples::encoded(&Nested(127, "x")).is_ok());
+        for levels in [128, 129, 1_000_000] {
+            assert!(fault(&Nested(levels, "x")).to_string().contains("recursion limit exceeded"));
+        }
     }
 
     #[test]
