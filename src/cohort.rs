@@ -279,7 +279,7 @@ impl Cohort {
         }
     }
 
-    fn with_reader<T>(&self, act: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
+    pub(crate) fn with_reader<T>(&self, act: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
         let mutex = self.inner.reader.get(|| Mutex::new(None));
         let mut slot = mutex.lock().unwrap_or_else(|poisoned| {
             let mut slot = PoisonError::into_inner(poisoned);

@@ -121,6 +121,11 @@ impl Error {
         self
     }
 
+    /// A name that was to be made is there already.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.source.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -48,6 +48,7 @@
 // The modules, in the order a record travels.
 mod alter;
 mod attach;
+mod bundle;
 mod chain;
 mod cohort;
 mod compact;
@@ -64,6 +65,7 @@ mod housekeeping;
 mod journal;
 mod key;
 mod names;
+mod once;
 mod previous;
 mod ready;
 mod record;
@@ -87,6 +89,7 @@ mod value;
 mod verify;
 mod view;
 
+pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};

@@ -10,7 +10,8 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, compact, create, delete, demo, get, history, log, ls, previous, refold, stats, verify,
+    alter, append, bundle, compact, create, delete, demo, get, history, log, ls, once, previous, refold,
+    stats, verify,
 };
 
 fn main() -> ExitCode {
@@ -34,6 +35,8 @@ fn run() -> Result<(), Failure> {
         Verb::Append(args) => append::run(&options, &args),
         Verb::Delete(args) => delete::run(&options, &args),
         Verb::Get(args) => get::run(&options, &args),
+        Verb::Bundle(args) => bundle::run(&options, &args),
+        Verb::Once(args) => once::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
         Verb::History(args) => history::run(&options, &args),
         Verb::Previous(args) => previous::run(&options, &args),

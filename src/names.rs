@@ -9,6 +9,10 @@
 //!                  snapshot.json  snapshot.prev.json
 //!                  <purpose>.<16 hex>.tmp     temporary files
 //!                  quarantine/                segments with cut-off bytes, snapshot.<16 hex>.json
+//!                  bundles/<key>/             the versions of a key's bundle: <seq>-<16 hex>/manifest.json and files
+//!                                lock  latest  .latest-<16 hex>  .old-<16 hex>/
+//!                          .new-<16 hex>/     a version being staged: lock  place.json  files/
+//!                  once/<key>.lock            held by who computes the value of that key
 //! ```
 
 use crate::error::{Error, Result};
@@ -26,11 +30,27 @@ pub(crate) const CONTROL: &str = "control";
 pub(crate) const SNAPSHOT: &str = "snapshot.json";
 pub(crate) const SNAPSHOT_PREV: &str = "snapshot.prev.json";
 pub(crate) const QUARANTINE: &str = "quarantine";
+pub(crate) const BUNDLES: &str = "bundles";
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The link to the newest version of a bundle.
+pub(crate) const LATEST: &str = "latest";
+/// In a staging directory: what becomes the version directory, and where that goes.
+pub(crate) const STAGED_FILES: &str = "files";
+pub(crate) const STAGED_PLACE: &str = "place.json";
+pub(crate) const ONCE: &str = "once";
 
 const JOURNAL_SUFFIX: &str = ".journal";
 const POISON_SUFFIX: &str = ".poison";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const NEW_COHORT_PREFIX: &str = ".new-";
+const STAGING_PREFIX: &str = ".new-";
+const RETIRED_PREFIX: &str = ".old-";
+const FRESH_LATEST_PREFIX: &str = ".latest-";
+const KEY_LOCK_SUFFIX: &str = ".lock";
+/// What an encoded key never begins with: `x` is no hexadecimal digit.
+const HASHED_KEY_PREFIX: &str = "%x";
+/// The directory of the empty key; no other key is encoded so.
+const EMPTY_KEY: &str = "%";
 
 /// The longest cohort name, in bytes of UTF-8.
 pub(crate) const MAX_COHORT_NAME: usize = 128;
@@ -103,6 +123,93 @@ pub(crate) fn is_new_cohort(name: &str) -> bool {
         .is_some_and(|random| new_cohort(random) == name)
 }
 
+/// A version of a bundle while it is staged.
+pub(crate) fn staging(random: u64) -> String {
+    format!("{STAGING_PREFIX}{random:016x}")
+}
+
+pub(crate) fn is_staging(name: &str) -> bool {
+    parse_random(name, STAGING_PREFIX).is_some_and(|random| staging(random) == name)
+}
+
+/// A version of a bundle that is being removed.
+pub(crate) fn retired(random: u64) -> String {
+    format!("{RETIRED_PREFIX}{random:016x}")
+}
+
+pub(crate) fn is_retired(name: &str) -> bool {
+    parse_random(name, RETIRED_PREFIX).is_some_and(|random| retired(random) == name)
+}
+
+/// The link that becomes `latest`.
+pub(crate) fn fresh_latest(random: u64) -> String {
+    format!("{FRESH_LATEST_PREFIX}{random:016x}")
+}
+
+pub(crate) fn is_fresh_latest(name: &str) -> bool {
+    parse_random(name, FRESH_LATEST_PREFIX).is_some_and(|random| fresh_latest(random) == name)
+}
+
+fn parse_random(name: &str, prefix: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix(prefix)?, 16).ok()
+}
+
+/// A version of a bundle that was placed when the cohort's last seq was `after`: the record that commits it has a higher one. So
+/// the names of a key's versions sort in the order in which they were committed.
+pub(crate) fn version(after: u64, random: u64) -> String {
+    format!("{after:020}-{random:016x}")
+}
+
+/// The seq in a version's name; `None` for anything that [`version`] would not have written.
+pub(crate) fn parse_version(name: &str) -> Option<u64> {
+    let (after, random) = name.split_once('-')?;
+    let (after, random) = (after.parse().ok()?, u64::from_str_radix(random, 16).ok()?);
+    (version(after, random) == name).then_some(after)
+}
+
+/// The directory of a key's bundles, encoded as a cohort's name is.
+pub(crate) fn key_directory(key: &str) -> Result<String> {
+    let encoded = encode_key(key);
+    if encoded.len() > MAX_ENCODED {
+        return Err(Error::invalid(format!(
+            "a bundle's key takes at most {MAX_ENCODED} bytes as a directory name, this one takes {}",
+            encoded.len()
+        ))
+        .advise("use a shorter key, or fewer characters outside A-Z a-z 0-9 . _ -"));
+    }
+    Ok(encoded)
+}
+
+/// The key whose directory this is; `None` for a name that [`key_directory`] would not have made.
+pub(crate) fn parse_key_directory(name: &str) -> Option<String> {
+    let key = match name {
+        EMPTY_KEY => String::new(),
+        _ => decode(name)?,
+    };
+    (key_directory(&key).ok()? == name).then_some(key)
+}
+
+/// The file that is locked by who computes the value of a key. A key too long for a name is hashed: should two ever meet, they
+/// wait for each other, and that is all.
+pub(crate) fn once_lock(key: &str) -> String {
+    let encoded = encode_key(key);
+    match encoded.len() <= MAX_ENCODED {
+        true => format!("{encoded}{KEY_LOCK_SUFFIX}"),
+        false => format!("{HASHED_KEY_PREFIX}{:032x}{KEY_LOCK_SUFFIX}", fnv(key.as_bytes())),
+    }
+}
+
+/// FNV-1a with 128 bits: the same in every version of every program, which std's hashers do not promise.
+fn fnv(bytes: &[u8]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+fn encode_key(key: &str) -> String {
+    if key.is_empty() { EMPTY_KEY.to_string() } else { encode(key) }
+}
+
 /// The directory name of a cohort: letters, digits, `-`, `_` and inner `.` stand as they are, every other byte as `%XX`.
 /// So no name leaves the store, hides, collides with one of our files or is a device on Windows.
 pub(crate) fn cohort_directory(cohort: &str) -> Result<String> {
@@ -118,21 +225,7 @@ pub(crate) fn cohort_directory(cohort: &str) -> Result<String> {
         ))
         .advise("shorten it"));
     }
-    let last = cohort.len() - 1;
-    let reserved = is_reserved(cohort);
-    let mut encoded = String::with_capacity(cohort.len());
-    for (i, byte) in cohort.bytes().enumerate() {
-        let plain = match byte {
-            b'.' => i != 0 && i != last,
-            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
-        };
-        // One encoded byte is enough to make a reserved name another name.
-        if plain && !(reserved && i == 0) {
-            encoded.push(byte as char);
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let encoded = encode(cohort);
     if encoded.len() > MAX_ENCODED {
         return Err(Error::invalid(format!(
             "the cohort's name takes {} bytes as a directory name, {MAX_ENCODED} are allowed",
@@ -145,6 +238,31 @@ pub(crate) fn cohort_directory(cohort: &str) -> Result<String> {
 
 /// The cohort whose directory this is; `None` for a name that [`cohort_directory`] would not have made.
 pub(crate) fn parse_cohort_directory(name: &str) -> Option<String> {
+    let cohort = decode(name)?;
+    (cohort_directory(&cohort).ok()? == name).then_some(cohort)
+}
+
+/// One plain component of a path, of any text that is not empty.
+fn encode(text: &str) -> String {
+    let reserved = is_reserved(text);
+    let mut encoded = String::with_capacity(text.len());
+    for (i, byte) in text.bytes().enumerate() {
+        let plain = match byte {
+            b'.' => i != 0 && i + 1 != text.len(),
+            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
+        };
+        // One encoded byte is enough to make a reserved name another name.
+        if plain && !(reserved && i == 0) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// What was encoded so, or something else: who asks encodes it again.
+fn decode(name: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -157,8 +275,7 @@ pub(crate) fn parse_cohort_directory(name: &str) -> Option<String> {
         bytes.push(u8::from_str_radix(hex, 16).ok()?);
         rest = tail.get(2..)?;
     }
-    let cohort = String::from_utf8(bytes).ok()?;
-    (cohort_directory(&cohort).ok()? == name).then_some(cohort)
+    String::from_utf8(bytes).ok()
 }
 
 fn is_reserved(cohort: &str) -> bool {
@@ -224,6 +341,17 @@ mod tests {
         for name in ["%", "%2", "%2e", "a/b", "%41", ".x", "%FF"] {
             assert_eq!(parse_cohort_directory(name), None, "{name}");
         }
+        for name in
+            ["41-0000000000000001", "00000000000000000041-1", "00000000000000000041", "../x", "latest"]
+        {
+            assert_eq!(parse_version(name), None, "{name}");
+        }
+        for name in [".new-1", "new-0000000000000001", ".old-", ".latest-000000000000000g"] {
+            assert!(!is_staging(name) && !is_retired(name) && !is_fresh_latest(name), "{name}");
+        }
+        for name in ["", ".", "..", "%2e", ".new-0000000000000001", "a/b", "%x00"] {
+            assert_eq!(parse_key_directory(name), None, "{name}");
+        }
         for name in ["snapshot.12.tmp", "other.0000000000000001.tmp", "snapshot.json"] {
             assert_eq!(parse_temporary(name), None, "{name}");
         }
@@ -235,7 +363,21 @@ mod tests {
             parse_segment(&segment(number)) == Some(number)
                 && parse_poison(&poison(number)) == Some(number)
                 && is_new_cohort(&new_cohort(random))
+                && is_staging(&staging(random))
+                && is_retired(&retired(random))
+                && is_fresh_latest(&fresh_latest(random))
+                && parse_version(&version(number, random)) == Some(number)
                 && Purpose::ALL.iter().all(|(p, _)| parse_temporary(&temporary(*p, random)) == Some(*p))
+        }
+
+        fn every_key_has_a_directory_and_a_lock_of_its_own_or_is_too_long_for_one(key: String, other: String) -> bool {
+            let lock = once_lock(&key);
+            let own = key == other || lock != once_lock(&other);
+            own && !lock.starts_with('.') && lock.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.%".contains(&b))
+                && match key_directory(&key) {
+                    Err(error) => error.is_invalid() && lock.starts_with(HASHED_KEY_PREFIX),
+                    Ok(name) => parse_key_directory(&name) == Some(key),
+                }
         }
 
         fn every_encoded_cohort_name_decodes_and_stays_one_plain_component(cohort: String) -> bool {

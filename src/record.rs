@@ -219,6 +219,11 @@ impl Batch {
         self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| false))
     }
 
+    /// Adds a put of text that a value was encoded to, with its flag.
+    pub(crate) fn put_text(&mut self, key: &str, json: &str, nonfinite: bool) -> Result<&mut Batch> {
+        self.push(Kind::Put, key, json.len(), |out| value::check(json, out).map(|()| nonfinite))
+    }
+
     /// Adds a delete of a key.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ struct Model {
 pub fn run(input: &[u8]) {
     let mut source = Unstructured::new(input);
     let Ok(flags) = source.arbitrary::<u8>() else { return };
-    let fold = [Fold::Latest, Fold::Merge, Fold::Log][usize::from(flags % 3)];
+    let fold = [Fold::Latest, Fold::Merge, Fold::Log][usize::from(flags % 3)].clone();
     let lock = if flags & 16 != 0 && scene::shares_memory() { "memory" } else { "file" };
     let scene = Scene::new(&scene::settings(fold.name(), lock));
     scene.put_segment(1, &bytes::segment(1, 7, Link { epoch: 1, first_seq: 1, ..Link::default() }));
@@ -195,7 +195,7 @@ impl Model {
         let seq = self.records.len();
         let view = cohort.view().expect("it can be read");
         assert_eq!((view.seq(), cohort.last_seq().expect("it can be read")), (seq as u64, seq as u64));
-        if cohort.settings().fold() != Fold::Log {
+        if *cohort.settings().fold() != Fold::Log {
             let mut found = BTreeMap::new();
             for item in view.iter() {
                 let (key, entry) = item.expect("it can be read");

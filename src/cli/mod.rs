@@ -2,6 +2,7 @@
 
 pub(crate) mod alter;
 pub(crate) mod append;
+pub(crate) mod bundle;
 pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -10,6 +11,7 @@ pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
@@ -50,6 +52,10 @@ pub(crate) enum Verb {
     Delete(delete::Args),
     /// Print the value of a key, or the whole state
     Get(get::Args),
+    /// Commit files and a value as one act, or find the newest ones
+    Bundle(bundle::Args),
+    /// Print the value of a key; if there is none, one of all who ask computes it
+    Once(once::Args),
     /// Print the records of the journal, and follow it
     Log(log::Args),
     /// Print the records of a key that are still there

@@ -1,5 +1,6 @@
 //! The same face as `dir_unix.rs` with nothing but std: by path, so weaker against somebody who swaps directories under us.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -130,6 +131,26 @@ impl Dir {
         }
     }
 
+    pub(crate) fn symlink(&self, target: &str, name: &str) -> Result<bool> {
+        let op = Op::Symlink { at: self.at(name), target };
+        match Here::pass(op, || make_symlink(target, &self.path.join(name))) {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+                Ok(false)
+            }
+            Err(e) => Err(Error::io("cannot make the link", &self.path.join(name), e)),
+        }
+    }
+
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
+        let path = self.path.join(name);
+        match fs::read_link(&path) {
+            Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
+            Err(e) => Err(Error::io("cannot read the link", &path, e)),
+        }
+    }
+
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         let remove = || fs::remove_file(self.path.join(name));
         self.removed(name, Here::pass(Op::Remove(self.at(name)), remove))
@@ -148,6 +169,10 @@ impl Dir {
         }
     }
 
+    pub(crate) fn remove_tree(&self, name: &str) -> Result<bool> {
+        self.removed(name, Here::pass(Op::Remove(self.at(name)), || fs::remove_dir_all(self.path.join(name))))
+    }
+
     /// Systems that cannot open a directory as a file write its entries through; the others sync it.
     pub(crate) fn sync(&self) -> Result<()> {
         match fs::File::open(&self.path) {
@@ -159,15 +184,23 @@ impl Dir {
     }
 
     pub(crate) fn names(&self) -> Result<Vec<String>> {
-        let failed = |e| Error::io("cannot list", &self.path, e);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        Ok(self.all_names()?.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
+
+    pub(crate) fn all_names(&self) -> Result<Vec<OsString>> {
+        let failed = |e| Error::io("cannot list", &self.path, e);
+        let entries = fs::read_dir(&self.path).map_err(failed)?;
+        entries.map(|entry| Ok(entry.map_err(failed)?.file_name())).collect()
+    }
+}
+
+#[cfg(unix)]
+use std::os::unix::fs::symlink as make_symlink;
+
+/// Elsewhere a link may take privileges that a user does not have.
+#[cfg(not(unix))]
+fn make_symlink(_target: &str, _path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn refused(path: &Path, what: &str) -> Error {

@@ -1,6 +1,8 @@
 //! A directory held open, and everything done by name inside it: relative to the descriptor, never following a link.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -161,6 +163,27 @@ impl Dir {
         }
     }
 
+    /// Makes a symbolic link; `false` where the file system has none.
+    pub(crate) fn symlink(&self, target: &str, name: &str) -> Result<bool> {
+        use rustix::io::Errno;
+        let op = Op::Symlink { at: self.at(name), target };
+        match Here::pass(op, || rustix::fs::symlinkat(target, &self.fd, name)) {
+            Ok(()) => Ok(true),
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(e) => Err(Error::io("cannot make the link", &self.path.join(name), e.into())),
+        }
+    }
+
+    /// Where a symbolic link leads; `None` if there is none of that name.
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
+        use rustix::io::Errno;
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(e) => Err(Error::io("cannot read the link", &self.path.join(name), e.into())),
+        }
+    }
+
     /// Removes a file; `false` if it was gone already.
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         self.remove_as(name, AtFlags::empty())
@@ -182,6 +205,28 @@ impl Dir {
         }
     }
 
+    /// Removes a directory with all that is in it, whatever that is, following no link; `false` if it was gone already.
+    pub(crate) fn remove_tree(&self, name: &str) -> Result<bool> {
+        let dir = match self.sub(name) {
+            Ok(dir) => dir,
+            Err(e) if e.is_not_found() => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        for inside in dir.names()? {
+            // A directory stays, and what is not UTF-8: that is what the next call is for.
+            let _ = dir.remove(&inside);
+        }
+        let path = self.path.join(name);
+        match self.remove_directory(name) {
+            Err(_) => match Here::pass(Op::Remove(self.at(name)), || std::fs::remove_dir_all(&path)) {
+                Ok(()) => Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(e) => Err(Error::io("cannot remove", &path, e)),
+            },
+            removed => removed,
+        }
+    }
+
     /// Names made, renamed and removed in this directory reach the medium.
     pub(crate) fn sync(&self) -> Result<()> {
         Here::pass(Op::SyncDirectory(self.at("")), || rustix::fs::fsync(&self.fd))
@@ -190,14 +235,18 @@ impl Dir {
 
     /// Every name in it but `.` and `..`; names that are not UTF-8 are not ours and left out.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
+        Ok(self.all_names()?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    /// Every name in it but `.` and `..`.
+    pub(crate) fn all_names(&self) -> Result<Vec<OsString>> {
         let failed = |e: rustix::io::Errno| Error::io("cannot list", &self.path, e.into());
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
-            if let Ok(name) = entry.map_err(failed)?.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
-                names.push(name.to_string());
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_os_string());
             }
         }
         Ok(names)

@@ -54,14 +54,17 @@ impl File {
 
     /// Device and inode.
     #[cfg(unix)]
-    #[cfg_attr(
-        any(not(target_os = "linux"), tallyfold_portable),
-        allow(dead_code, reason = "for the class memory")
-    )]
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
         Ok((meta.dev(), meta.ino()))
+    }
+
+    /// The length and the time of the last change: who sees another pair later knows that it was written to. Two writes in the
+    /// same tick of the kernel's clock may look like one.
+    pub(crate) fn stamp(&self) -> Result<(u64, Option<std::time::SystemTime>)> {
+        let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
+        Ok((meta.len(), meta.modified().ok()))
     }
 
     /// Fills `buffer` from `offset`; fewer bytes only at the end of the file.

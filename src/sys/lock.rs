@@ -44,6 +44,8 @@ pub(crate) struct Locked<'a>(&'a LockFile);
 /// sleeps lose little, and random phases among the waiters keep any one of them from starving.
 const FIRST_SLEEP: Duration = Duration::from_micros(20);
 const LONGEST_SLEEP: Duration = Duration::from_micros(640);
+/// The same where a holder may take minutes.
+const LONGEST_SLEEP_AT_WORK: Duration = Duration::from_millis(20);
 /// Tries that only yield the processor before the first sleep.
 const YIELDS: u32 = 8;
 
@@ -65,6 +67,20 @@ impl LockFile {
         Kept::open(|| dir.open_read(name, Names::One)).map(|kept| LockFile { kept, path })
     }
 
+    /// The same of a file that is made if there is none, while others may make it or take its name away.
+    pub(crate) fn open_or_make(dir: &Dir, name: &str) -> Result<LockFile> {
+        loop {
+            match LockFile::open(dir, name) {
+                Err(e) if e.is_not_found() => {}
+                other => return other,
+            }
+            match dir.create(name) {
+                Err(e) if !e.is_taken() => return Err(e),
+                _ => {}
+            }
+        }
+    }
+
     /// The exclusive lock, or `None` if somebody else has it.
     pub(crate) fn try_exclusive(&self) -> Result<Option<Locked<'_>>> {
         self.attempt(FileExt::try_lock)
@@ -72,12 +88,17 @@ impl LockFile {
 
     /// The exclusive lock, waiting for it as long as there is patience left.
     pub(crate) fn exclusive(&self, patience: &Patience) -> Result<Locked<'_>> {
-        self.wait(patience, || self.try_exclusive())
+        self.wait(patience, LONGEST_SLEEP, || self.try_exclusive())
+    }
+
+    /// The same of a lock that is held for as long as somebody's work takes, so that many may wait for long.
+    pub(crate) fn exclusive_after_work(&self, patience: &Patience) -> Result<Locked<'_>> {
+        self.wait(patience, LONGEST_SLEEP_AT_WORK, || self.try_exclusive())
     }
 
     /// The shared lock, likewise.
     pub(crate) fn shared(&self, patience: &Patience) -> Result<Locked<'_>> {
-        self.wait(patience, || self.attempt(FileExt::try_lock_shared))
+        self.wait(patience, LONGEST_SLEEP, || self.attempt(FileExt::try_lock_shared))
     }
 
     fn attempt(
@@ -99,6 +120,7 @@ impl LockFile {
     fn wait<'a>(
         &'a self,
         patience: &Patience,
+        longest: Duration,
         attempt: impl Fn() -> Result<Option<Locked<'a>>>,
     ) -> Result<Locked<'a>> {
         let mut sleep = FIRST_SLEEP;
@@ -116,7 +138,7 @@ impl LockFile {
                 std::thread::yield_now();
             } else {
                 std::thread::sleep(sleep.min(left));
-                sleep = (sleep * 2).min(LONGEST_SLEEP);
+                sleep = (sleep * 2).min(longest);
             }
         }
     }
@@ -126,17 +148,51 @@ impl LockFile {
         self.shared(patience).map(std::mem::forget)
     }
 
-    /// Gives back what [`keep_shared`](LockFile::keep_shared) took.
+    /// The exclusive lock, held until this file is closed; `false` if somebody else has it.
+    pub(crate) fn keep_exclusive(&self) -> Result<bool> {
+        Ok(self.try_exclusive()?.map(std::mem::forget).is_some())
+    }
+
+    /// Whether this process opened it: the child of a fork has nothing of what its parent locked.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.kept.file().is_some()
+    }
+
+    /// Whether the file still has this name: if not, others lock another one.
+    #[cfg(unix)]
+    pub(crate) fn is_named(&self, dir: &Dir, name: &str) -> Result<bool> {
+        match dir.open_read(name, super::Names::One) {
+            Ok(there) => Ok(there.identity()? == self.identity()?),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes the name away from a lock that nobody needs any more. For its holder: who waits for it finds that it has lost its
+    /// name ([`is_named`](LockFile::is_named)).
+    #[cfg(unix)]
+    pub(crate) fn remove_name(&self, dir: &Dir, name: &str) -> Result<bool> {
+        dir.remove(name)
+    }
+
+    /// Without inodes nobody could tell, so the name stays.
+    #[cfg(not(unix))]
+    pub(crate) fn is_named(&self, _dir: &Dir, _name: &str) -> Result<bool> {
+        Ok(true)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn remove_name(&self, _dir: &Dir, _name: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Gives back what [`keep_shared`](LockFile::keep_shared) or [`keep_exclusive`](LockFile::keep_exclusive) took.
     pub(crate) fn release(&self) {
         drop(Locked(self));
     }
 
     /// Device and inode.
     #[cfg(unix)]
-    #[cfg_attr(
-        any(not(target_os = "linux"), tallyfold_portable),
-        allow(dead_code, reason = "for the class memory")
-    )]
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         let meta = self.file()?.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;

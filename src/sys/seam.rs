@@ -22,13 +22,35 @@ pub(super) struct At<'a> {
 pub(super) enum Op<'a> {
     Create(At<'a>),
     MakeDirectory(At<'a>),
-    Rename { from: At<'a>, to: At<'a> },
-    Link { from: At<'a>, to: At<'a> },
+    Rename {
+        from: At<'a>,
+        to: At<'a>,
+    },
+    Link {
+        from: At<'a>,
+        to: At<'a>,
+    },
+    /// A symbolic link: nothing of ours is ever reached through one.
+    Symlink {
+        at: At<'a>,
+        target: &'a str,
+    },
     Remove(At<'a>),
     SyncDirectory(At<'a>),
-    Allocate { file: &'a File, path: &'a Path },
-    Punch { file: &'a File, path: &'a Path, from: u64, to: u64 },
-    Sync { file: &'a File, path: &'a Path },
+    Allocate {
+        file: &'a File,
+        path: &'a Path,
+    },
+    Punch {
+        file: &'a File,
+        path: &'a Path,
+        from: u64,
+        to: u64,
+    },
+    Sync {
+        file: &'a File,
+        path: &'a Path,
+    },
 }
 
 /// Bytes on their way into a file.

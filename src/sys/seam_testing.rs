@@ -30,6 +30,10 @@ pub(crate) enum Event {
     FoundDirectory {
         at: PathBuf,
     },
+    FoundSymlink {
+        at: PathBuf,
+        target: String,
+    },
     Create {
         at: PathBuf,
         file: usize,
@@ -44,6 +48,10 @@ pub(crate) enum Event {
     Link {
         from: PathBuf,
         to: PathBuf,
+    },
+    Symlink {
+        at: PathBuf,
+        target: String,
     },
     Remove {
         at: PathBuf,
@@ -87,7 +95,11 @@ impl Event {
     pub(crate) fn is_operation(&self) -> bool {
         let other = matches!(
             self,
-            Event::Found { .. } | Event::FoundDirectory { .. } | Event::Control { .. } | Event::Note(_)
+            Event::Found { .. }
+                | Event::FoundDirectory { .. }
+                | Event::FoundSymlink { .. }
+                | Event::Control { .. }
+                | Event::Note(_)
         );
         !other
     }
@@ -287,6 +299,11 @@ impl Tape {
         paths.sort();
         for path in paths {
             let at = node.relative(&path);
+            if path.is_symlink() {
+                let target = fs::read_link(&path).unwrap().to_string_lossy().into_owned();
+                self.put(Event::FoundSymlink { at, target });
+                continue;
+            }
             if path.is_dir() {
                 self.put(Event::FoundDirectory { at });
                 self.find(node, &path);
@@ -360,6 +377,9 @@ impl Tape {
             Op::MakeDirectory(at) => Some(Event::MakeDirectory { at: node.path(at) }),
             Op::Rename { from, to } => Some(Event::Rename { from: node.path(from), to: node.path(to) }),
             Op::Link { from, to } => Some(Event::Link { from: node.path(from), to: node.path(to) }),
+            Op::Symlink { at, target } => {
+                Some(Event::Symlink { at: node.path(at), target: target.to_string() })
+            }
             Op::Remove(at) => Some(Event::Remove { at: node.path(at) }),
             Op::Allocate { file, .. } => file.metadata().ok().and_then(|meta| {
                 let len = meta.len();
@@ -385,7 +405,11 @@ impl Op<'_> {
     /// The directory that it is done in, or the one of the file that it is done to.
     fn dir(&self) -> &Path {
         match self {
-            Op::Create(at) | Op::MakeDirectory(at) | Op::Remove(at) | Op::SyncDirectory(at) => at.dir,
+            Op::Create(at)
+            | Op::MakeDirectory(at)
+            | Op::Symlink { at, .. }
+            | Op::Remove(at)
+            | Op::SyncDirectory(at) => at.dir,
             Op::Rename { from, .. } | Op::Link { from, .. } => from.dir,
             Op::Allocate { path, .. } | Op::Punch { path, .. } | Op::Sync { path, .. } => dir_of(path),
         }

@@ -44,10 +44,11 @@ struct FileState {
 
 type Names = BTreeMap<String, Entry>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     File(usize),
     Dir(usize),
+    Symlink(String),
 }
 
 /// One change of names: at once, for processes and for a power cut, even from one directory to another.
@@ -70,6 +71,7 @@ pub(super) enum Element {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Image {
     dirs: BTreeSet<PathBuf>,
+    symlinks: BTreeMap<PathBuf, String>,
     /// With the number of the file, for one file may have two names.
     files: Vec<(PathBuf, usize, Rc<Vec<u8>>)>,
 }
@@ -164,7 +166,7 @@ impl Disk {
             self.live[*dir].remove(name);
         }
         if let Some((dir, name, entry)) = &new {
-            self.live[*dir].insert(name.clone(), *entry);
+            self.live[*dir].insert(name.clone(), entry.clone());
         }
         self.pending.push(NameChange { gone, new, operation: self.operations });
     }
@@ -197,8 +199,18 @@ impl Disk {
                     return;
                 }
                 let made = self.new_dir();
-                self.live[dir].insert(name.clone(), made);
+                self.live[dir].insert(name.clone(), made.clone());
                 self.settled[dir].insert(name, made);
+            }
+            Event::FoundSymlink { at, target } => {
+                let (dir, name) = self.place(at);
+                let link = Entry::Symlink(target.clone());
+                self.live[dir].insert(name.clone(), link.clone());
+                self.settled[dir].insert(name, link);
+            }
+            Event::Symlink { at, target } => {
+                let (dir, name) = self.place(at);
+                self.change(None, Some((dir, name, Entry::Symlink(target.clone()))));
             }
             Event::Create { at, file } => {
                 let id = self.id(*file);
@@ -214,7 +226,7 @@ impl Disk {
             }
             Event::Rename { from, to } => {
                 let (from, (dir, name)) = (self.place(from), self.place(to));
-                let entry = self.live[from.0][&from.1];
+                let entry = self.live[from.0][&from.1].clone();
                 // Between two names of one file it does nothing.
                 if self.live[dir].get(&name) != Some(&entry) {
                     self.change(Some(from), Some((dir, name, entry)));
@@ -222,7 +234,7 @@ impl Disk {
             }
             Event::Link { from, to } => {
                 let (from, (dir, name)) = (self.place(from), self.place(to));
-                let entry = self.live[from.0][&from.1];
+                let entry = self.live[from.0][&from.1].clone();
                 self.change(None, Some((dir, name, entry)));
             }
             Event::Remove { at } => {
@@ -294,7 +306,7 @@ impl Disk {
             .chain(pending)
             .filter_map(|entry| match entry {
                 Entry::File(file) => Some(*file),
-                Entry::Dir(_) => None,
+                Entry::Dir(_) | Entry::Symlink(_) => None,
             })
             .collect()
     }
@@ -404,6 +416,7 @@ impl Disk {
             let path = path.join(name);
             match entry {
                 Entry::File(file) => image.files.push((path, *file, content(*file))),
+                Entry::Symlink(target) => drop(image.symlinks.insert(path, target.clone())),
                 Entry::Dir(dir) => {
                     image.dirs.insert(path.clone());
                     self.walk(names, *dir, &path, image, content);
@@ -418,7 +431,7 @@ fn apply(change: &NameChange, names: &mut [Names]) {
         names[*dir].remove(name);
     }
     if let Some((dir, name, entry)) = &change.new {
-        names[*dir].insert(name.clone(), *entry);
+        names[*dir].insert(name.clone(), entry.clone());
     }
 }
 
@@ -453,7 +466,7 @@ impl Image {
     /// Two images with the same number are the same.
     pub(super) fn number(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.dirs.hash(&mut hasher);
+        (&self.dirs, &self.symlinks).hash(&mut hasher);
         for (path, file, bytes) in &self.files {
             let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
             (path, file, bytes.len(), &bytes[..bytes.len() - zeros]).hash(&mut hasher);
@@ -465,6 +478,9 @@ impl Image {
     pub(super) fn make(&self, root: &Path) {
         for dir in &self.dirs {
             std::fs::create_dir(root.join(dir)).unwrap();
+        }
+        for (path, target) in &self.symlinks {
+            std::os::unix::fs::symlink(target, root.join(path)).unwrap();
         }
         let mut made: HashMap<usize, &Path> = HashMap::new();
         for (path, file, bytes) in &self.files {

@@ -133,7 +133,10 @@ impl<'a> Explorer<'a> {
             if let Event::Note(note) = event {
                 promise.note(self.story.notes[*note], self.story.ledger);
             }
-            if !matches!(event, Event::Found { .. } | Event::FoundDirectory { .. }) {
+            if !matches!(
+                event,
+                Event::Found { .. } | Event::FoundDirectory { .. } | Event::FoundSymlink { .. }
+            ) {
                 let outcome = self.death(&disk, DEATH, &promise, at);
                 let wrong = promise.saw(&outcome.before);
                 self.report(&wrong, DEATH, at);

@@ -7,12 +7,14 @@
 //! | `ledger.rs` | what was asked for and told, and must be found again |
 //! | `recover.rs` | going on after a crash |
 //! | `explore.rs` | every state that a crash can leave |
+//! | `bundles.rs` | commits of bundles, by all of these |
 //! | `death.rs` | processes that are killed for real |
 //! | `faults.rs` | a fault at every operation |
 //!
 //! `docs/reliability.md` says what is modelled, and what is not.
 #![allow(clippy::disallowed_methods, reason = "tests make directories as crashes leave them")]
 
+mod bundles;
 mod death;
 mod disk;
 mod explore;
