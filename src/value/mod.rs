@@ -18,7 +18,7 @@ mod merge;
 mod nonfinite;
 mod plain;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,6 +27,7 @@ pub(crate) use check::check;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
+pub(crate) use nonfinite::{Meaning, meaning};
 
 /// Under this name serde_json writes and reads a `RawValue`: the only way to tell one from any
 /// other struct.

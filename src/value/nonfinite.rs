@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// What a string that stands as a value means under the flag.
 #[derive(Debug, PartialEq)]
-pub(super) enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     /// A number that JSON cannot write.
     Number(f64),
     /// A string: this one, its extra `~` removed.
@@ -43,7 +43,7 @@ fn looks_alike(string: &str) -> bool {
 }
 
 /// What a string that stands as a value means under the flag.
-pub(super) fn meaning(string: &str) -> Meaning<'_> {
+pub(crate) fn meaning(string: &str) -> Meaning<'_> {
     if let Some(number) = number(string) {
         return Meaning::Number(number);
     }
