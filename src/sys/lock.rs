@@ -42,10 +42,10 @@ pub(crate) struct Locked<'a>(pub(super) &'a LockFile);
 
 /// The first sleep between two tries; it doubles up to the longest. A holder has the append lock for microseconds, so short
 /// sleeps lose little, and random phases among the waiters keep any one of them from starving.
-pub(super) const FIRST_SLEEP: Duration = Duration::from_micros(20);
-pub(super) const LONGEST_SLEEP: Duration = Duration::from_micros(640);
+const FIRST_SLEEP: Duration = Duration::from_micros(20);
+const LONGEST_SLEEP: Duration = Duration::from_micros(640);
 /// Tries that only yield the processor before the first sleep.
-pub(super) const YIELDS: u32 = 8;
+const YIELDS: u32 = 8;
 
 impl LockFile {
     pub(crate) fn new(file: File) -> LockFile {

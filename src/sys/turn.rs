@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fs4::FileExt;
 
-use super::lock::{FIRST_SLEEP, LONGEST_SLEEP, YIELDS, timed_out};
+use super::lock::timed_out;
 use super::queue::Queue;
 use super::{LockFile, Locked, Patience, holder, random_u64};
 use crate::error::Result;
@@ -22,10 +22,12 @@ pub(crate) enum Wanted {
 
 /// The most that one who waits sleeps between two tries; half of it on average.
 const LONGEST_TURN: Duration = Duration::from_millis(4);
-/// The sleeps before one counts as waiting: they make up a millisecond or so.
-const QUICK_TRIES: u32 = YIELDS + 6;
-/// So many turns a reader leaves to writers who wait, and then tries though they still wait: one of them may be stopped, and
-/// waiting for ever.
+/// Tries before one counts as waiting: few, for whoever holds the lock may take it again between any two of them.
+const QUICK_TRIES: u32 = 3;
+/// The sleep behind the first of them; it doubles.
+const FIRST_SLEEP: Duration = Duration::from_micros(20);
+/// For so many turns a reader does not join other readers while a writer waits, for else they might have the lock between
+/// them for ever. Then it does, for the writer that waits may be stopped.
 const TURNS_LEFT_TO_WRITERS: u32 = 50;
 
 impl LockFile {
@@ -42,7 +44,7 @@ impl LockFile {
         let queue = Queue::of(self.file()?);
         if !queue.is_before(wanted) {
             let mut sleep = FIRST_SLEEP;
-            for tries in 1..=QUICK_TRIES {
+            for _ in 0..QUICK_TRIES {
                 if let Some(locked) = self.at_once(wanted)? {
                     return Ok(locked);
                 }
@@ -50,12 +52,8 @@ impl LockFile {
                 if left.is_zero() {
                     break;
                 }
-                if tries <= YIELDS {
-                    std::thread::yield_now();
-                } else {
-                    std::thread::sleep(sleep.min(left));
-                    sleep = (sleep * 2).min(LONGEST_SLEEP);
-                }
+                std::thread::sleep(sleep.min(left));
+                sleep *= 2;
             }
         }
         let _waiting = queue.join(wanted);
@@ -64,17 +62,27 @@ impl LockFile {
             let left = patience.left();
             std::thread::sleep(turn().min(left));
             turns += 1;
-            let leaves_it = wanted == Wanted::Shared
-                && turns < TURNS_LEFT_TO_WRITERS
-                && !left.is_zero()
-                && queue.is_before(wanted);
-            if !leaves_it && let Some(locked) = self.at_once(wanted)? {
+            let joins_readers = turns > TURNS_LEFT_TO_WRITERS || left.is_zero() || !queue.is_before(wanted);
+            let tried = match wanted {
+                Wanted::Shared if !joins_readers => self.shared_if_free()?,
+                _ => self.at_once(wanted)?,
+            };
+            if let Some(locked) = tried {
                 return Ok(locked);
             }
             if left.is_zero() {
                 return Err(timed_out(&self.path, self.kept.file().and_then(holder::of), patience));
             }
         }
+    }
+
+    /// The shared lock, if nobody has any.
+    fn shared_if_free(&self) -> Result<Option<Locked<'_>>> {
+        let Some(alone) = self.at_once(Wanted::Exclusive)? else { return Ok(None) };
+        let shared = self.at_once(Wanted::Shared)?;
+        // It has become the shared lock. Or somebody came between, for this is no one step: then there is none any more.
+        std::mem::forget(alone);
+        Ok(shared)
     }
 }
 
