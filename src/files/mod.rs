@@ -41,7 +41,8 @@ mod lock;
 mod names;
 mod options;
 mod support;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 pub use atomic::{AtomicFile, atomic_write, atomic_write_with};

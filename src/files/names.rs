@@ -58,7 +58,10 @@ pub(super) fn temporary(name: &OsStr, random: u64) -> OsString {
     let room = LONGEST.saturating_sub(1 + end.len());
     let mut temporary = OsString::from(".");
     match stem.to_str() {
-        Some(text) => temporary.push(&text[..text.floor_char_boundary(room)]),
+        Some(text) => {
+            let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+            temporary.push(&text[..end.unwrap_or_default()]);
+        }
         None if stem.len() <= room => temporary.push(stem),
         // What is no text cannot be cut short; the random number is name enough.
         None => {}
