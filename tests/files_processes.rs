@@ -289,9 +289,9 @@ fn a_storm_of_kills_leaves_the_old_file_or_the_new_one_and_no_acknowledged_updat
     println!("{killed} kills left {} temporary files", left.len());
 }
 
-/// As if nothing had been done to the file for two minutes.
+/// As if nothing had been done to the file for two days, which is enough on any file system.
 fn age(path: &Path) {
-    let then = SystemTime::now() - Duration::from_secs(120);
+    let then = SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
     fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(then).unwrap();
 }
 
@@ -448,6 +448,9 @@ fn one_who_waits_has_its_turn_though_others_take_the_lock_again_at_once() {
 
 #[test]
 fn a_writer_has_its_turn_though_readers_share_the_lock_all_the_time() {
+    if !cfg!(target_os = "linux") || cfg!(tallyfold_portable) {
+        return println!("skipped: only Linux tells readers that a writer waits");
+    }
     let place = Place::new();
     let done = AtomicBool::new(false);
     let started = AtomicU64::new(0);
