@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     UnsafeFileSystem,
     UnsafeFile,
     Poisoned,
+    NotJson,
     Io,
 }
 
@@ -190,6 +191,16 @@ impl Error {
         self.0.kind == Kind::Poisoned
     }
 
+    /// A plain file is no JSON text, or not UTF-8. [`offset`](Error::offset) says where; nothing was changed.
+    pub fn is_not_json(&self) -> bool {
+        self.0.kind == Kind::NotJson
+    }
+
+    /// The system refused or failed, for none of the reasons above; the [source](std::error::Error::source) says why.
+    pub fn is_io(&self) -> bool {
+        self.0.kind == Kind::Io
+    }
+
     /// The file or directory concerned.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
@@ -266,7 +277,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
             Kind::LockTimeout => io::ErrorKind::TimedOut,
-            Kind::Corruption => io::ErrorKind::InvalidData,
+            Kind::Corruption | Kind::NotJson => io::ErrorKind::InvalidData,
             Kind::NoSpace => io::ErrorKind::StorageFull,
             Kind::NotFound => io::ErrorKind::NotFound,
             Kind::Invalid => io::ErrorKind::InvalidInput,

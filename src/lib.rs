@@ -57,6 +57,7 @@ mod cursor;
 mod cut;
 mod durable;
 mod error;
+pub mod files;
 mod fold;
 mod format;
 mod frames;

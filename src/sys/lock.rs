@@ -12,8 +12,8 @@ use crate::error::{Error, Kind, Result};
 
 /// A file that is only locked: never truncated, never removed, its content means nothing.
 pub(crate) struct LockFile {
-    kept: Kept,
-    path: PathBuf,
+    pub(super) kept: Kept,
+    pub(super) path: PathBuf,
 }
 
 /// How long an operation may wait for locks in all, by the monotonic clock, from when it first has to wait.
@@ -38,7 +38,7 @@ impl Patience {
 }
 
 /// The lock is held as long as this lives. Dropping it in a forked child does nothing.
-pub(crate) struct Locked<'a>(&'a LockFile);
+pub(crate) struct Locked<'a>(pub(super) &'a LockFile);
 
 /// The first sleep between two tries; it doubles up to the longest. A holder has the append lock for microseconds, so short
 /// sleeps lose little, and random phases among the waiters keep any one of them from starving.
@@ -101,7 +101,7 @@ impl LockFile {
         self.wait(patience, LONGEST_SLEEP, || self.attempt(FileExt::try_lock_shared))
     }
 
-    fn attempt(
+    pub(super) fn attempt(
         &self,
         lock: impl Fn(&std::fs::File) -> std::result::Result<(), fs4::TryLockError>,
     ) -> Result<Option<Locked<'_>>> {
@@ -205,7 +205,7 @@ impl LockFile {
         self.kept
     }
 
-    fn file(&self) -> Result<&std::fs::File> {
+    pub(super) fn file(&self) -> Result<&std::fs::File> {
         self.kept.file().ok_or_else(|| {
             Error::new(Kind::Io, "this lock was opened before a fork; the child must open its own")
                 .at(&self.path)

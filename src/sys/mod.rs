@@ -24,6 +24,9 @@ mod control;
 #[cfg_attr(not(all(unix, not(tallyfold_portable))), path = "dir_portable.rs")]
 mod dir;
 mod ends;
+#[cfg_attr(unix, path = "exclusion_unix.rs")]
+#[cfg_attr(not(unix), path = "exclusion_none.rs")]
+mod exclusion;
 mod file;
 #[cfg_attr(unix, path = "fork_unix.rs")]
 #[cfg_attr(not(unix), path = "fork_none.rs")]
@@ -42,6 +45,13 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+mod plain;
+#[cfg_attr(unix, path = "plain_unix.rs")]
+#[cfg_attr(not(unix), path = "plain_none.rs")]
+mod plain_here;
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "queue_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "queue_none.rs")]
+mod queue;
 mod seam;
 #[cfg_attr(all(test, unix), path = "seam_testing.rs")]
 #[cfg_attr(not(all(test, unix)), path = "seam_none.rs")]
@@ -59,9 +69,11 @@ mod slots;
 #[cfg_attr(test, path = "step_testing.rs")]
 #[cfg_attr(not(test), path = "step_none.rs")]
 mod step;
+mod temporary;
 #[cfg_attr(unix, path = "thread_unix.rs")]
 #[cfg_attr(not(unix), path = "thread_none.rs")]
 mod thread;
+mod turn;
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod word;
 
@@ -75,11 +87,13 @@ pub(crate) use clock_here::wall_clock_us;
 pub(crate) use control::{Control, Owned, prepare as prepare_control};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
+pub(crate) use exclusion::{Answer, ask_another_process};
 pub(crate) use file::{File, ShortWrite};
 pub(crate) use fork::PerProcess;
 pub(crate) use lock::{LockFile, Locked, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+pub(crate) use plain::{Target, list, make_parents, read_whole, remove as remove_plain};
 #[cfg(all(test, unix))]
 pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, pretend_boot};
 pub(crate) use shared::Window;
@@ -88,11 +102,13 @@ pub use signal::ignore_file_size_signal;
 #[cfg(all(test, unix))]
 pub(crate) use step::at_step;
 pub(crate) use step::reached;
+pub(crate) use temporary::Temporary;
 #[cfg(all(test, target_os = "linux", not(tallyfold_portable)))]
 pub(crate) use testing::{Forked, stop_self};
 #[cfg(all(test, unix))]
 pub(crate) use testing::{Pipe, fork_and_linger, in_forked_child, kill_self};
 pub(crate) use thread::{at_exit, spawn_quietly};
+pub(crate) use turn::Wanted;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};

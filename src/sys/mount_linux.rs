@@ -10,6 +10,11 @@ pub(crate) fn file_system(dir: &Dir) -> Result<FileSystem> {
     Ok(classify(stat.f_type as u32))
 }
 
+/// Whether an open file is on a file system of this kernel alone.
+pub(super) fn is_local(file: &std::fs::File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| classify(stat.f_type as u32).reach == Reach::Local)
+}
+
 /// By the numbers of statfs(2) and linux/magic.h.
 fn classify(magic: u32) -> FileSystem {
     use Reach::{Local, Network};

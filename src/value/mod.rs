@@ -20,7 +20,7 @@ mod number;
 mod object;
 mod plain;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod scalar;
 
 use std::borrow::Cow;
@@ -31,9 +31,7 @@ pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
 pub(crate) use nonfinite::escape_except;
-#[cfg(feature = "parquet")]
-pub(crate) use nonfinite::{Meaning, meaning};
-pub(crate) use nonfinite::{escape, has_nonfinite, unescape};
+pub(crate) use nonfinite::{Meaning, escape, has_nonfinite, meaning, unescape};
 pub(crate) use number::{add, compare};
 pub(crate) use object::{FieldPath, Shape, elements, members};
 pub(crate) use scalar::Scalar;

@@ -22,7 +22,7 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Text, Fault> {
 /// JSON as people write it: odd white space, numbers, escapes, equal keys. Not all of it is a
 /// value.
 #[derive(Clone, Debug)]
-pub(super) struct Json(pub(super) String);
+pub(crate) struct Json(pub(crate) String);
 
 impl Arbitrary for Json {
     fn arbitrary(g: &mut Gen) -> Json {
@@ -34,7 +34,7 @@ impl Arbitrary for Json {
 
 /// [`Json`] with a few characters lost, put in or changed.
 #[derive(Clone, Debug)]
-pub(super) struct Mutated(pub(super) String);
+pub(crate) struct Mutated(pub(crate) String);
 
 impl Arbitrary for Mutated {
     fn arbitrary(g: &mut Gen) -> Mutated {
