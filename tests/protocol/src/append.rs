@@ -43,7 +43,8 @@ impl World {
         let process = self.process(pid);
         process.act += 1;
         process.pc = Pc::Idle;
-        (process.failed, process.fold, process.reading, process.seq, process.target) = (false, None, None, 0, 0);
+        (process.failed, process.fold, process.reading, process.seq, process.target) =
+            (false, None, None, 0, 0);
         process.turn = Turn::Nothing;
     }
 
@@ -63,15 +64,19 @@ impl World {
         }
         let known = Some(self.control.end).filter(|end| scene.class == Class::Memory && end.segment != 0);
         let floor = self.disk.watermark();
-        let at = known.unwrap_or_else(|| Scan::begin(&self.disk, floor, Access::Write).place());
+        let scan = match known {
+            Some(end) => Scan::jump(&self.disk, end, Access::Write),
+            None => Scan::begin(&self.disk, floor, Access::Write),
+        };
         let process = self.process(pid);
-        (process.attached, process.at) = (true, at);
+        (process.attached, process.at, process.durable) = (true, scan.place(), scan.durable());
     }
 
     pub fn attach(&mut self, scene: &Scene, pid: Pid) {
         match self.pc(pid) {
             Pc::Attach => {
-                let alone = !self.processes.iter().any(|process| process.alive && process.attached);
+                let alone = scene.is(Wrong::WipeBeside)
+                    || !self.processes.iter().any(|process| process.alive && process.attached);
                 if alone {
                     self.alone = Some(pid);
                 }
@@ -158,13 +163,24 @@ impl World {
                 Step::Moved => return Err(Corrupt),
                 Step::Tail { blank: true } if looked || scan.place().next > watermark => {
                     looked = true;
-                    break None;
+                    if !self.is_in_doubt(scene, pid, scan.place()) {
+                        break None;
+                    }
+                    // A number may be missing behind this segment: only a listing tells.
+                    if anew || scene.is(Wrong::NextNumberOnly) {
+                        break Some(scan.place());
+                    }
+                    (anew, scan) = (true, begin());
                 }
                 Step::Tail { .. } | Step::Broken if !anew => (anew, scan) = (true, begin()),
                 Step::Tail { .. } | Step::Broken => {
                     let torn = scan.judge(&self.disk, watermark)?;
                     happened("a torn tail is found under the lock");
-                    break Some(torn).filter(|_| !scene.is(Wrong::TornTailStays));
+                    if scene.is(Wrong::BehindTornTail) {
+                        scan.pass();
+                        break None;
+                    }
+                    break Some(torn);
                 }
             }
         };
@@ -179,15 +195,22 @@ impl World {
         if !known && scene.class == Class::Memory {
             let unsynced = crate::scan::segments_from(&self.disk, at, durable + 1);
             self.control.durable = self.control.durable.max(durable);
-            self.control.unsynced_from = self.control.unsynced_from.max(unsynced.first().copied().unwrap_or(0));
+            self.control.unsynced_from =
+                self.control.unsynced_from.max(unsynced.first().copied().unwrap_or(0));
         }
-        let link = self.disk.get(at.segment).and_then(|segment| segment.link);
-        let of_another_boot = link.is_some_and(|link| link.boot != self.boot);
         if known && scene.class == Class::Memory && at.next > self.control.end.next {
             happened("a frame of a dead writer is adopted");
         }
-        let doubt = self.is_poisoned(scene, pid) || of_another_boot && !scene.is(Wrong::BootNotSeen);
-        Ok(end.or(doubt.then_some(at)))
+        Ok(end)
+    }
+
+    /// Whether the journal has to be cut at a place though it looks whole.
+    fn is_in_doubt(&self, scene: &Scene, pid: Pid, place: Place) -> bool {
+        let segment = self.disk.get(place.segment);
+        let marked = segment.is_some_and(|segment| segment.poison.is_there());
+        let link = segment.and_then(|segment| segment.link);
+        let of_another_boot = link.is_some_and(|link| link.boot != self.boot);
+        self.knows_of_failure(scene, pid) || marked || of_another_boot && !scene.is(Wrong::BootNotSeen)
     }
 
     /// Nothing is appended behind a cut before its link is durable. A tail that shared memory names is behind one that is.
@@ -317,8 +340,7 @@ impl World {
         let at = process.at;
         let content = content(pid, process.act, count) | if half { SECOND } else { 0 };
         let count = if in_two { 1 } else { count };
-        let frame =
-            Frame { seq: at.next, count, content, durable, bytes: Bytes::Whole, kept: Kept::Cache };
+        let frame = Frame { seq: at.next, count, content, durable, bytes: Bytes::Whole, kept: Kept::Cache };
         process.at = Place { index: at.index + 1, next: frame.next(), ..at };
         (process.seq, process.wrote) = (frame.next() - 1, frame.next() - 1);
         process.pc = match scene.class {
@@ -344,8 +366,7 @@ impl World {
 
     /// What stays of a frame whose writer dies in the middle.
     pub fn tear(&mut self, pid: Pid) {
-        let torn =
-            Frame { seq: 0, count: 0, content: 0, durable: 0, bytes: Bytes::Torn, kept: Kept::Cache };
+        let torn = Frame { seq: 0, count: 0, content: 0, durable: 0, bytes: Bytes::Torn, kept: Kept::Cache };
         let at = self.process(pid).at;
         self.put(at, torn);
     }

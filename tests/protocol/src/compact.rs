@@ -18,7 +18,8 @@ impl World {
             Pc::Fold => self.fold(scene, pid, fold),
             Pc::FoldSync if fails => self.end_act(pid),
             Pc::FoldSync => {
-                self.process(pid).fold = Some(Folding { made: Snapshot { synced: true, ..fold.made }, ..fold });
+                self.process(pid).fold =
+                    Some(Folding { made: Snapshot { synced: true, ..fold.made }, ..fold });
                 self.go(pid, Pc::Previous);
             }
             Pc::Previous => {
@@ -43,25 +44,28 @@ impl World {
                     Some(Wrong::RetireEarly | Wrong::RetireUnsynced) => fold.through,
                     _ => self.disk.previous.now.seq,
                 };
-                let unneeded = previous == 0 || self.disk.snapshot.now.seq == 0 && !scene.is(Wrong::RetireEarly);
+                let unneeded =
+                    previous == 0 || self.disk.snapshot.now.seq == 0 && !scene.is(Wrong::RetireEarly);
                 let needed = Scan::resolve(&self.disk, self.disk.listed(), previous, Access::Read);
                 match needed.segment() {
                     Some(keep) if !unneeded => self.go(pid, Pc::RetireNext { keep }),
                     _ => self.retired(scene, pid),
                 }
             }
-            Pc::RetireNext { keep } => match self.disk.listed().first().copied().filter(|number| *number < keep) {
-                Some(oldest) => {
-                    happened("a segment is retired");
-                    self.disk.at_mut(oldest).name.remove();
-                }
-                None => {
-                    for number in 1..keep {
-                        self.disk.at_mut(number).poison.remove();
+            Pc::RetireNext { keep } => {
+                match self.disk.listed().first().copied().filter(|number| *number < keep) {
+                    Some(oldest) => {
+                        happened("a segment is retired");
+                        self.disk.at_mut(oldest).name.remove();
                     }
-                    self.go(pid, Pc::RetireSync);
+                    None => {
+                        for number in 1..keep {
+                            self.disk.at_mut(number).poison.remove();
+                        }
+                        self.go(pid, Pc::RetireSync);
+                    }
                 }
-            },
+            }
             Pc::RetireSync => {
                 self.disk.sync_names();
                 self.retired(scene, pid);
@@ -74,6 +78,10 @@ impl World {
         let base = self.disk.snapshot.now.seq;
         if base == fold.through {
             return self.go(pid, Pc::Retire);
+        }
+        if base > fold.through && !scene.is(Wrong::NoGenerationCheck) {
+            happened("a compactor finds a newer snapshot than it can make");
+            return self.end_act(pid);
         }
         let mut contents = match read_all(&self.disk) {
             Ok(found) if found.contents.len() >= fold.through.into() => found.contents,

@@ -11,9 +11,7 @@ impl World {
     /// Whether one who waits for its record can do anything: it is durable, or has to be carried, or nobody syncs.
     pub fn can_go_on_durable(&self, scene: &Scene, pid: Pid) -> bool {
         let done = self.durable(scene, pid) >= self.processes[usize::from(pid)].seq;
-        done || scene.class == Class::File
-            || self.control.poisoned
-            || self.can_take(self.control.sync_owner)
+        done || scene.class == Class::File || self.control.poisoned || self.can_take(self.control.sync_owner)
     }
 
     pub fn sync(&mut self, scene: &Scene, pid: Pid, fails: bool) {
@@ -41,25 +39,32 @@ impl World {
                     happened("the result of a sync is missing, to the next leader");
                 }
                 let to = self.control.end;
-                self.go(pid, match (missing, self.control.poisoned) {
-                    (true, _) => Pc::LeadPoison { told: false },
-                    (false, true) => Pc::LeadEnd { told: false },
-                    (false, false) => Pc::LeadSync { number: self.control.unsynced_from.max(1), to },
-                });
+                self.go(
+                    pid,
+                    match (missing, self.control.poisoned) {
+                        (true, _) => Pc::LeadPoison { told: false },
+                        (false, true) => Pc::LeadEnd { told: false },
+                        (false, false) => Pc::LeadSync { number: self.control.unsynced_from.max(1), to },
+                    },
+                );
             }
             Pc::LeadSync { number, to } => {
                 if self.disk.link(number).is_some() {
                     self.disk.at_mut(number).sync(fails);
                 }
-                self.go(pid, match fails {
-                    // Tried again.
-                    true if scene.is(Wrong::SyncRetried) => Pc::LeadEnd { told: false },
-                    true => Pc::LeadPoison { told: true },
-                    false if number < to.segment => Pc::LeadSync { number: number + 1, to },
-                    false => Pc::LeadKnown(to),
-                });
+                self.go(
+                    pid,
+                    match fails {
+                        // Tried again.
+                        true if scene.is(Wrong::SyncRetried) => Pc::LeadEnd { told: false },
+                        true => Pc::LeadPoison { told: true },
+                        false if number < to.segment => Pc::LeadSync { number: number + 1, to },
+                        false => Pc::LeadKnown(to),
+                    },
+                );
             }
             Pc::LeadKnown(to) => {
+                let to = if scene.is(Wrong::EndReadLate) { self.control.end } else { to };
                 self.control.unsynced_from = self.control.unsynced_from.max(to.segment);
                 self.control.durable = self.control.durable.max(to.next.saturating_sub(1));
                 self.go(pid, Pc::LeadEnd { told: false });
@@ -80,7 +85,7 @@ impl World {
                 }
             }
             Pc::SyncAlone { number, written } => self.sync_alone(scene, pid, number, written, fails),
-            Pc::SyncKnown { .. } if self.is_poisoned(scene, pid) => {
+            Pc::SyncKnown { .. } if self.was_told_to_others(scene, pid) => {
                 happened("a failed sync of another is known by its mark");
                 self.sync_failed(scene, pid);
             }
@@ -94,14 +99,28 @@ impl World {
         }
     }
 
+    /// Whether there is the mark of a failure that a sync of ours was not told of.
+    fn was_told_to_others(&self, scene: &Scene, pid: Pid) -> bool {
+        let place = self.processes[usize::from(pid)].at;
+        let from = match scene.is(Wrong::MarkSoughtHere) {
+            true => place.segment,
+            false => segments_from(&self.disk, place, self.durable(scene, pid) + 1)[0],
+        };
+        let to = if scene.is(Wrong::MarkSoughtHere) { from } else { self.disk.segments.len() as Number };
+        self.knows_of_failure(scene, pid) || (from..=to).any(|number| self.disk.at(number).poison.is_there())
+    }
+
     /// The class `file`: the next segment behind a number that has to be synced.
     fn sync_alone_from(&mut self, scene: &Scene, pid: Pid, behind: Number, written: u8) {
         let place = self.process(pid).at;
         let unsynced = segments_from(&self.disk, place, self.durable(scene, pid) + 1);
-        self.go(pid, match unsynced.into_iter().find(|number| *number > behind) {
-            Some(number) => Pc::SyncAlone { number, written },
-            None => Pc::SyncKnown { written },
-        });
+        self.go(
+            pid,
+            match unsynced.into_iter().find(|number| *number > behind) {
+                Some(number) => Pc::SyncAlone { number, written },
+                None => Pc::SyncKnown { written },
+            },
+        );
     }
 
     fn sync_alone(&mut self, scene: &Scene, pid: Pid, number: Number, written: u8, fails: bool) {
@@ -118,7 +137,9 @@ impl World {
         self.process(pid).untold = 0;
         if fails {
             // Descriptors that were open before are told as well, each once.
-            for other in self.processes.iter_mut().filter(|other| other.attached && other.at.segment == number) {
+            for other in
+                self.processes.iter_mut().filter(|other| other.attached && other.at.segment == number)
+            {
                 other.untold = number;
             }
             self.process(pid).untold = 0;

@@ -106,9 +106,8 @@ impl Model for Scene {
                 })),*]
             };
         }
-        let mut properties = hold![
-            Acknowledged, Durable, Order, Names, Batches, Prefix, State, Covered, Backward, Damage
-        ];
+        let mut properties =
+            hold![Acknowledged, Durable, Order, Names, Batches, Prefix, State, Covered, Backward, Damage];
         properties.push(Property::always(Promise::Progress.text(), |scene: &Scene, world: &World| {
             world.ledger.broken.is_some() || !world.is_stuck(scene)
         }));
@@ -184,14 +183,18 @@ impl World {
             Pc::FrameBegin | Pc::FrameWrite | Pc::FrameHalf | Pc::FramePublish => self.write(scene, pid),
             Pc::LinkBegin | Pc::LinkWrite | Pc::LinkPublish => self.write(scene, pid),
             Pc::Leave => self.leave(scene, pid),
-            Pc::SpareLock | Pc::SpareList | Pc::SpareName(_) | Pc::SpareSync(_) => self.make_spare(scene, pid),
+            Pc::SpareLock | Pc::SpareList | Pc::SpareName(_) | Pc::SpareSync(_) => {
+                self.make_spare(scene, pid)
+            }
             Pc::CutSyncLock | Pc::CutBegin | Pc::CutInto | Pc::CutKeep | Pc::CutCarrySync(_) => {
                 self.cut(scene, pid, fails)
             }
             Pc::CutLink(_) | Pc::CutLinkSync | Pc::CutKnown | Pc::CutPublish | Pc::CutEnd => {
                 self.cut(scene, pid, fails)
             }
-            Pc::Durable | Pc::LeadBegin | Pc::LeadSync { .. } | Pc::LeadKnown(_) => self.sync(scene, pid, fails),
+            Pc::Durable | Pc::LeadBegin | Pc::LeadSync { .. } | Pc::LeadKnown(_) => {
+                self.sync(scene, pid, fails)
+            }
             Pc::LeadPoison { .. } | Pc::LeadMark { .. } | Pc::LeadEnd { .. } => self.sync(scene, pid, fails),
             Pc::SyncAlone { .. } | Pc::SyncKnown { .. } | Pc::Mark => self.sync(scene, pid, fails),
             Pc::CompactNames | Pc::Fold | Pc::FoldSync | Pc::Previous | Pc::PreviousSync => {

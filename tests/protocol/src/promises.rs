@@ -21,23 +21,11 @@ pub enum Promise {
 }
 
 impl Promise {
-    pub const ALL: [Promise; 11] = [
-        Promise::Acknowledged,
-        Promise::Durable,
-        Promise::Order,
-        Promise::Names,
-        Promise::Batches,
-        Promise::Prefix,
-        Promise::State,
-        Promise::Covered,
-        Promise::Backward,
-        Promise::Damage,
-        Promise::Progress,
-    ];
-
     pub fn text(self) -> &'static str {
         match self {
-            Promise::Acknowledged => "every acknowledged record is there, and a reader that begins later has it",
+            Promise::Acknowledged => {
+                "every acknowledged record is there, and a reader that begins later has it"
+            }
             Promise::Durable => "every durable record survives a power cut",
             Promise::Order => "what was once in the order stays there: seqs without gaps, each once",
             Promise::Names => "(epoch, seq) never names two contents",
@@ -100,7 +88,7 @@ impl World {
         if cut && snapshots.iter().any(|snapshot| snapshot.seq > 0 && !snapshot.synced) {
             return Err(Promise::Covered);
         }
-        let found = scan::read_all(&self.disk).map_err(|_| match cut {
+        let found = scan::read_all(&self.disk).map_err(|_| match cut && self.disk.watermark() > 0 {
             true => Promise::Covered,
             false => Promise::Damage,
         })?;
@@ -108,8 +96,7 @@ impl World {
         if !are_whole(order) {
             return Err(Promise::Batches);
         }
-        let held =
-            |known: &Acknowledged| order.get(usize::from(known.seq) - 1) == Some(&known.content);
+        let held = |known: &Acknowledged| order.get(usize::from(known.seq) - 1) == Some(&known.content);
         if cut {
             if !self.ledger.acknowledged.iter().filter(|known| known.durable).all(held) {
                 return Err(Promise::Durable);
@@ -123,7 +110,8 @@ impl World {
         }
         for snapshot in snapshots {
             let before = if cut { order } else { &self.ledger.order };
-            if snapshot.contents.len() != usize::from(snapshot.seq) || !before.starts_with(&snapshot.contents) {
+            if snapshot.contents.len() != usize::from(snapshot.seq) || !before.starts_with(&snapshot.contents)
+            {
                 return Err(Promise::State);
             }
         }

@@ -19,10 +19,7 @@ impl World {
         let next = match self.pc(pid) {
             Pc::ReadList => {
                 reading.listed = self.disk.listed();
-                match scene.is(Wrong::SnapshotLast) && reading.restarts == 0 {
-                    true => Some(Pc::ReadSnapshot),
-                    false => Some(Pc::ReadWalk),
-                }
+                Some(Pc::ReadWalk)
             }
             Pc::ReadWalk => {
                 self.walk(&mut reading);
@@ -54,15 +51,13 @@ impl World {
     fn read_snapshot(&mut self, pid: Pid) {
         let base = if self.disk.snapshot.now.seq > 0 { &self.disk.snapshot } else { &self.disk.previous };
         let (base, contents) = (base.now.seq, base.now.contents.clone());
-        let earlier = self.process(pid).reading.take();
-        let must_have = earlier.as_ref().map_or_else(|| acknowledged(&self.ledger), |earlier| earlier.must_have);
-        let listed = earlier.map(|earlier| earlier.listed).unwrap_or_default();
-        // Only where the segments are listed first.
-        let go_on = !listed.is_empty();
-        let reading =
-            Reading { must_have, base, contents, listed, scan: None, restarts: 0, next: base + 1 };
+        // Who has been overtaken has begun before.
+        let earlier = self.process(pid).reading.take().map(|earlier| earlier.must_have);
+        let must_have = earlier.unwrap_or_else(|| acknowledged(&self.ledger));
+        let listed = Vec::new();
+        let reading = Reading { must_have, base, contents, listed, scan: None, restarts: 0, next: base + 1 };
         self.process(pid).reading = Some(reading);
-        self.go(pid, if go_on { Pc::ReadWalk } else { Pc::ReadList });
+        self.go(pid, Pc::ReadList);
     }
 
     /// Finds the journal among the names that were listed, and goes to where the reader was.
@@ -87,7 +82,9 @@ impl World {
                     reading.restarts = 0;
                     let new = (frame.seq..).zip(frame.contents());
                     let seen = reading.contents.len();
-                    reading.contents.extend(new.filter(|(seq, _)| usize::from(*seq) > seen).map(|(_, content)| content));
+                    reading
+                        .contents
+                        .extend(new.filter(|(seq, _)| usize::from(*seq) > seen).map(|(_, content)| content));
                     reading.next = reading.next.max(frame.next());
                 }
                 Step::End { blank } => {

@@ -147,7 +147,8 @@ impl Scan {
         loop {
             let Some(number) = self.segment() else { return Step::Broken };
             let frame = self.whole(disk, number);
-            let Some((successor, link)) = self.chain.get(1).and_then(|next| Some((*next, disk.at(*next).link?)))
+            let Some((successor, link)) =
+                self.chain.get(1).and_then(|next| Some((*next, disk.at(*next).link?)))
             else {
                 if let Some(frame) = frame {
                     return self.take(frame);
@@ -241,6 +242,11 @@ impl Scan {
         Place { segment: self.segment().unwrap_or(0), index: self.index, next: self.next }
     }
 
+    /// Goes past what is no frame: nobody may.
+    pub fn pass(&mut self) {
+        self.index += 1;
+    }
+
     pub fn segment(&self) -> Option<Number> {
         self.chain.first().copied()
     }
@@ -251,10 +257,6 @@ impl Scan {
 
     pub fn missing(&self) -> bool {
         self.missing
-    }
-
-    pub fn has_strays(&self) -> bool {
-        !self.strays.is_empty()
     }
 
     /// The highest epoch of any link it has met.

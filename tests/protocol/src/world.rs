@@ -98,13 +98,27 @@ pub enum Pc {
     // Making durable.
     Durable,
     LeadBegin,
-    LeadSync { number: Number, to: Place },
+    LeadSync {
+        number: Number,
+        to: Place,
+    },
     LeadKnown(Place),
-    LeadPoison { told: bool },
-    LeadMark { told: bool },
-    LeadEnd { told: bool },
-    SyncAlone { number: Number, written: Seq },
-    SyncKnown { written: Seq },
+    LeadPoison {
+        told: bool,
+    },
+    LeadMark {
+        told: bool,
+    },
+    LeadEnd {
+        told: bool,
+    },
+    SyncAlone {
+        number: Number,
+        written: Seq,
+    },
+    SyncKnown {
+        written: Seq,
+    },
     /// Only in [`Wrong::MarkLater`].
     Mark,
     // Compacting.
@@ -115,7 +129,9 @@ pub enum Pc {
     PreviousSync,
     PublishSync,
     Retire,
-    RetireNext { keep: Number },
+    RetireNext {
+        keep: Number,
+    },
     RetireSync,
     // Reading.
     ReadSnapshot,
@@ -124,7 +140,9 @@ pub enum Pc {
     /// List and walk with the compactor held off.
     ReadHeld,
     ReadFrames,
-    ReadName { blank: bool },
+    ReadName {
+        blank: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -291,12 +309,17 @@ impl World {
 
     /// What `journal.is_poisoned()` says.
     pub fn is_poisoned(&self, scene: &Scene, pid: Pid) -> bool {
-        let process = &self.processes[usize::from(pid)];
-        let known = match scene.class {
+        let at = self.processes[usize::from(pid)].at.segment;
+        self.knows_of_failure(scene, pid)
+            || self.disk.get(at).is_some_and(|segment| segment.poison.is_there())
+    }
+
+    /// What it knows without a look at the marks.
+    pub fn knows_of_failure(&self, scene: &Scene, pid: Pid) -> bool {
+        match scene.class {
             Class::Memory => self.control.poisoned,
-            Class::File => process.sync_failed,
-        };
-        known || self.disk.get(process.at.segment).is_some_and(|segment| segment.poison.is_there())
+            Class::File => self.processes[usize::from(pid)].sync_failed,
+        }
     }
 
     /// A mark on disk, its name synced.
