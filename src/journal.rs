@@ -430,7 +430,18 @@ impl Journal {
                     self.scan = begin(&self.home)?;
                 }
                 Step::Moved => return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path())),
-                Step::Tail { blank } if blank && self.rest_is_settled()? => break None,
+                Step::Tail { blank } if blank && self.rest_is_settled()? => {
+                    if !self.is_poisoned()? && !self.is_of_another_boot() {
+                        break None;
+                    }
+                    // A cut here must find the end. Behind this segment a number may be missing: that of a spare which records
+                    // could not be carried into. Only a listing tells what comes after it.
+                    if anew {
+                        break Some(self.scan.place());
+                    }
+                    anew = true;
+                    self.scan = begin(&self.home)?;
+                }
                 // Some of what led here was read before the lock was taken, and may have changed since.
                 Step::Tail { .. } | Step::Broken if !anew => {
                     anew = true;
@@ -450,7 +461,6 @@ impl Journal {
         }
         match end {
             Some(end) => self.cut(end),
-            None if self.is_poisoned()? || self.is_of_another_boot() => self.cut(self.scan.place()),
             None => self.settle_cut().map(|()| Turn::Done(())),
         }
     }
