@@ -117,6 +117,9 @@ impl World {
                 self.disk.at_mut(target).sync(fails);
                 self.go(pid, Pc::CutLink(from));
                 if fails {
+                    if !scene.is(Wrong::GapNotMarked) {
+                        self.mark_poisoned(scene, pid);
+                    }
                     self.forget_spare(scene, pid);
                     self.disk.at_mut(target).name.remove();
                     self.fail_cut(scene, pid);

@@ -123,6 +123,9 @@ pub fn of(wrong: Wrong) -> Scene {
         }
         Wrong::NoRestart => reads,
         Wrong::NextNumberOnly => scene("", File, &[&[DURABLE, WRITTEN], &[DURABLE, WRITTEN]]).failures(2),
+        Wrong::GapNotMarked => {
+            scene("", File, &[&[DURABLE, WRITTEN, WRITTEN], &[DURABLE, WRITTEN]]).failures(2)
+        }
         Wrong::MarkSoughtHere => {
             scene("", File, &[&[WRITTEN, DURABLE], &[DURABLE], &[DURABLE]]).failures(1).cuts(1).room(1)
         }

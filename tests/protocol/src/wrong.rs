@@ -28,11 +28,12 @@ pub enum Wrong {
     NoGenerationCheck,
     NoRestart,
     NextNumberOnly,
+    GapNotMarked,
     MarkSoughtHere,
 }
 
 impl Wrong {
-    pub const ALL: [(Wrong, &'static str); 27] = [
+    pub const ALL: [(Wrong, &'static str); 28] = [
         (Wrong::NoRepair, "who takes a dead owner's lock ignores that something was begun"),
         (Wrong::PublishFirst, "the end is published before the frame is written"),
         (Wrong::TakeFromLiving, "the append lock is taken from an owner that lives"),
@@ -65,6 +66,7 @@ impl Wrong {
         ),
         (Wrong::NoRestart, "a reader that is overtaken does not begin anew"),
         (Wrong::NextNumberOnly, "a writer looks for the next segment under the next number only"),
+        (Wrong::GapNotMarked, "where a spare is removed, no mark says that a number will be missing"),
         (
             Wrong::MarkSoughtHere,
             "after a sync the mark of another's failure is sought only where one is oneself",
