@@ -2,6 +2,7 @@
 
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod memory;
+mod race;
 
 use std::sync::Arc;
 use std::time::Duration;
