@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test takes compact.lock away")]
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,8 +130,8 @@ fn a_writer_in_a_segment_that_was_cut_off_finds_the_journal_though_a_number_is_m
     assert!(carrier.append_durable("k", &3).unwrap_err().is_durability_unknown());
 
     fail_sync(&carrier, "00000002.journal", 1);
-    let made = Arc::new(RefCell::new(None));
-    let (making, home) = (Arc::clone(&made), Arc::clone(carrier.home()));
+    let made = Rc::new(RefCell::new(None));
+    let (making, home) = (Rc::clone(&made), Arc::clone(carrier.home()));
     let maker_of_spares = Arc::clone(maker.writer().attachment(PATIENCE).unwrap());
     sys::at_step("frame carried", 0, move || {
         let thread = std::thread::spawn(move || maker_of_spares.make_spare(0, &Patience::of(PATIENCE)));
