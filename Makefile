@@ -5,8 +5,9 @@ CARGO ?= cargo
 ENGINE := --test compact --test damage --test model --test owned_files --test processes --test recover --test view
 # cargo nextest runs every test in a process of its own and in parallel; where it is not installed, cargo test does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
-# Optimized, for it reads all that it has written again and again.
+# Optimized: the one reads all that it has written again and again, the other goes through a million states.
 RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
+RUN_PROTOCOL := $(CARGO) run --release --quiet --package tallyfold-protocol --
 
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
@@ -15,13 +16,14 @@ CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGA
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?= segment snapshot names documents operations
 
-.PHONY: demo test format lint check-tests doctest portable loom crash fuzz storm-short storm disks deny bench
+
+.PHONY: demo test format lint check-tests doctest portable loom protocol protocol-long crash fuzz storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom storm-short
+test: format lint check-tests doctest portable loom protocol storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -47,11 +49,20 @@ doctest:
 # The variants for systems without openat, on this one: the same tests but for those about links and special files.
 portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
-		--lib --test compact --test damage --test format --test model --test processes --test recover
+		--lib --test compact --test damage --test files --test files_processes --test format --test model --test processes --test recover
 
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
 	$(CARGO) run --release --quiet --package tallyfold-loom
+
+# A model of the protocol, in every state that it can reach. First it is shown to notice what is done wrong. Less than a minute.
+protocol:
+	$(RUN_PROTOCOL) self-test
+	$(RUN_PROTOCOL) short
+
+# More processes and more that goes wrong, for up to two minutes each: half an hour.
+protocol-long:
+	$(RUN_PROTOCOL) long --seconds 120
 
 # Processes killed at random, disks cut off and full (as root, else skipped): less than a minute. First the checks are
 # shown to find what they are for. STORM=--seed=N plans the same kills again.

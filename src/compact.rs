@@ -186,12 +186,16 @@ fn fold_all(
         return Ok(if last.is_some() { Compaction::Sealed { seq: through } } else { Compaction::Nothing });
     }
 
+    sys::reached("journal sealed");
     let base = Base::find(home)?;
     retire::give_back(home, base.seq())?;
     if base.damage.is_none() && base.seq() == through {
         retire::folded(home, retain)?;
         mirror::renew(attachment, mirror, through, Renew::IfItDiffers, between);
         return Ok(Compaction::Nothing);
+    }
+    if base.seq() > through {
+        return Err(overtaken(home, through));
     }
     let (temporary, made) = fold(home, base.damage.is_some(), through, epoch, between)?;
     keep_previous(home, &base)?;
@@ -239,13 +243,22 @@ fn fold(
 ) -> Result<(String, Snapshot)> {
     if !rebuild {
         match write(home, &Reader::open_at(home, through)?.into_view(), through, epoch, between) {
-            Err(e) if e.is_corruption() => {}
+            Err(e) if e.is_corruption() && is_damaged(home)? => {}
             other => return other,
         }
         // Only now is it known that the base must not be kept as the previous snapshot.
         quarantine_snapshot(home)?;
     }
     write(home, &Reader::over_previous(home, through)?.into_view(), through, epoch, between)
+}
+
+/// Whether `snapshot.json` is: what could not be made of it need not be its fault.
+fn is_damaged(home: &Home) -> Result<bool> {
+    match home.snapshot(names::SNAPSHOT).and_then(|base| base.map_or(Ok(()), |base| base.verify())) {
+        Ok(()) => Ok(false),
+        Err(e) if e.is_corruption() => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 fn write(
@@ -391,10 +404,7 @@ fn publish(
         };
         // Cuts made meanwhile are behind what was folded, for that was synced. Another snapshot would mean another compactor.
         if now.is_some() && now != base.head {
-            let what = format!("another snapshot was published while seq {through} was folded");
-            return Err(Error::new(Kind::Conflict, what)
-                .at(home.dir.path())
-                .advise("nothing is lost; but see who compacts here without compact.lock"));
+            return Err(overtaken(home, through));
         }
         home.dir.rename(temporary, names::SNAPSHOT)?;
         Ok(Turn::Done(()))
@@ -404,6 +414,13 @@ fn publish(
     }
     published?;
     home.dir.sync()
+}
+
+fn overtaken(home: &Home, through: Seq) -> Error {
+    let what = format!("another snapshot was published while seq {through} was folded");
+    Error::new(Kind::Conflict, what)
+        .at(home.dir.path())
+        .advise("nothing is lost; but see who compacts here without compact.lock")
 }
 
 /// What earlier runs left, and writers who died over a spare: one who lives makes another.

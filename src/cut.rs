@@ -109,6 +109,9 @@ impl Journal {
         }
         if self.is_poisoned()? {
             from = self.carry(spare, end.next_seq).map_err(|e| {
+                // Its number will be missing. Whoever is in this segment looks behind that only if there is a mark here, and if
+                // somebody else has cut since our own sync failed there is none.
+                self.mark_poisoned();
                 // Its pages may be as doubtful as those they come from: it must never become part of the journal.
                 self.forget_spare();
                 let _ = ready::discard(&self.home, spare.number);

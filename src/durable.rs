@@ -23,6 +23,7 @@ use crate::chain::Joint;
 use crate::error::{Error, Result};
 use crate::format::Body;
 use crate::journal::{Turn, durability_unknown};
+use crate::names;
 use crate::record::Seq;
 use crate::segment::{Access, Found, Segment, Through};
 use crate::sys::{self, Control, Patience};
@@ -146,17 +147,24 @@ impl Attachment {
             }
             (journal.unsynced(), journal.next_seq() - 1, durable_seq)
         };
+        let from = segments.first().map_or(0, |segment| segment.number);
         if let Err(e) = self.first_sync(durable_seq).and_then(|()| self.sync_all(segments)) {
             self.poison(&Patience::of(timeout));
             return Err(durability_unknown(seq, e));
         }
-        let mut journal = self.journal()?;
-        // A failure of somebody else's, of which our own sync was not told because we opened the file after it.
-        if journal.is_poisoned()? {
+        // A failure of somebody else's, of which our own sync was not told because we opened the file after it. The mark is where
+        // the journal ended for who was told, and that may be ahead of us.
+        if self.journal()?.sync_failed || self.is_marked_from(from)? {
             return Err(durability_unknown(seq, self.failed_elsewhere()));
         }
-        journal.synced(written);
+        self.journal()?.synced(written);
         Ok(())
+    }
+
+    /// Whether a segment from this number on has a poison mark.
+    fn is_marked_from(&self, number: u64) -> Result<bool> {
+        let names = self.home.dir.names()?;
+        Ok(names.iter().filter_map(|name| names::parse_poison(name)).any(|marked| marked >= number))
     }
 
     fn failed_elsewhere(&self) -> Error {

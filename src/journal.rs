@@ -422,7 +422,7 @@ impl Journal {
             self.scan = begin(&self.home)?;
         }
         let (mut moved, mut anew) = (false, false);
-        let (end, poisoned) = loop {
+        let end = loop {
             match self.scan.step()? {
                 Step::Frame(_) => {}
                 Step::Moved if !moved => {
@@ -431,11 +431,13 @@ impl Journal {
                 }
                 Step::Moved => return Err(recover::no_way_on(&self.scan.place(), self.home.dir.path())),
                 Step::Tail { blank } if blank && self.rest_is_settled()? => {
-                    // After a failed sync the journal may have gone on already, in a segment that does not come next by its
-                    // number. To cut here again would be to cut off what was acknowledged there.
-                    let poisoned = self.is_poisoned()?;
-                    if anew || !poisoned {
-                        break (None, poisoned);
+                    if !self.is_poisoned()? && !self.is_of_another_boot() {
+                        break None;
+                    }
+                    // A cut here must find the end. Behind this segment a number may be missing: that of a spare which records
+                    // could not be carried into. Only a listing tells what comes after it.
+                    if anew {
+                        break Some(self.scan.place());
                     }
                     anew = true;
                     self.scan = begin(&self.home)?;
@@ -446,8 +448,7 @@ impl Journal {
                     self.scan = begin(&self.home)?;
                 }
                 Step::Tail { .. } | Step::Broken => {
-                    let torn = recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?;
-                    break (Some(torn), false);
+                    break Some(recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?);
                 }
             }
         };
@@ -460,7 +461,6 @@ impl Journal {
         }
         match end {
             Some(end) => self.cut(end),
-            None if poisoned || self.is_of_another_boot() => self.cut(self.scan.place()),
             None => self.settle_cut().map(|()| Turn::Done(())),
         }
     }

@@ -5,6 +5,8 @@ mod memory;
 #[cfg(unix)]
 mod mirror;
 #[cfg(unix)]
+mod race;
+#[cfg(unix)]
 mod time;
 
 use std::sync::Arc;
