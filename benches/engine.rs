@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use tallyfold::{Batch, Cohort, Settings, Store};
+use tallyfold::{Batch, Cohort, Query, Settings, Store};
 
 /// A metric point as training loops write them: about 100 bytes of JSON.
 fn point(step: u64) -> serde_json::Value {
@@ -93,6 +93,58 @@ fn read(c: &mut Criterion) {
     group.finish();
 }
 
+/// A row of an index of runs, and its key.
+fn row(i: u64) -> (String, serde_json::Value) {
+    let (run, attempt) = (format!("run-{:06}", i / 6), i % 6);
+    let key =
+        tallyfold::key([&*run, "TRAINING", "fwd_ret_5d", "CROSS_SECTIONAL", "ALL", &*attempt.to_string()]);
+    let value = json!({"run_id": run, "stage": "TRAINING", "target": "fwd_ret_5d", "attempt_id": attempt, "auc": 0.61});
+    (key, value)
+}
+
+fn index(c: &mut Criterion) {
+    const ENTRIES: u64 = 1_000_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let index = cohort(&dir, "index", Settings::latest().compact_bytes(0));
+    for first in (0..ENTRIES).step_by(1000) {
+        let mut batch = Batch::new();
+        for i in first..first + 1000 {
+            let (key, value) = row(i);
+            batch.put(&key, &value).expect("a row is JSON");
+        }
+        index.append_batch(batch).expect("an append");
+    }
+    index.compact().expect("a compaction");
+    let open = || index.view().expect("a view");
+    let (key, _) = row(ENTRIES / 2);
+    let run = ["run-100000"];
+    let query = Query::new().before_key(&key).field("stage", "TRAINING").expect("a field");
+    let query = query.not("run_id", "run-083333").expect("a field");
+
+    let view = open();
+    assert!(view.get(&key).expect("a read").is_some());
+    let point = view.blocks_read();
+    assert_eq!(view.prefix(run).count(), 6);
+    let prefix = view.blocks_read() - point;
+    let (found, _) = view.previous(&query).expect("a read").expect("an entry");
+    assert_eq!(found, row(ENTRIES / 2 - 3).0);
+    let all = view.blocks_read();
+    println!("blocks of {ENTRIES} entries: {all}; a point read takes {point}, six of a prefix take {prefix}");
+
+    let mut group = c.benchmark_group("index of 1,000,000");
+    group.bench_function("open", |b| b.iter(|| black_box(open())));
+    group.bench_function("open and get one", |b| {
+        b.iter(|| black_box(open().get(&key).expect("a read")));
+    });
+    group.bench_function("open and list six of a prefix", |b| b.iter(|| open().prefix(run).count()));
+    let view = open();
+    group.bench_function("get one", |b| b.iter(|| black_box(view.get(&key).expect("a read"))));
+    group.bench_function("list six of a prefix", |b| b.iter(|| view.prefix(run).count()));
+    group.sample_size(10);
+    group.bench_function("previous", |b| b.iter(|| view.previous(&query).expect("a read").is_some()));
+    group.finish();
+}
+
 fn compact(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
     let index = cohort(&dir, "index", Settings::latest());
@@ -122,5 +174,5 @@ fn update(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, append, read, compact, update);
+criterion_group!(benches, append, read, index, compact, update);
 criterion_main!(benches);

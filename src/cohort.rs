@@ -1,20 +1,24 @@
 //! A cohort as its user sees it: append, read, compact, check. No I/O of its own.
 
+use std::ops::RangeBounds;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::alter;
 use crate::attach::Writer;
 use crate::compact::{self, Compaction};
 use crate::cursor::Cursor;
 use crate::error::{Error, Kind, Result};
 use crate::fold::{Entry, Fold};
 use crate::format::Body;
+use crate::history::{self, History};
 use crate::home::Home;
 use crate::journal::Turn;
-use crate::record::{Batch, Seq};
+use crate::previous::{self, Query};
+use crate::record::{Batch, Record, Seq};
 use crate::segment::Through;
 use crate::settings::Settings;
 use crate::stats::{self, Stats};
@@ -88,7 +92,7 @@ impl Cohort {
         self.home().dir.path().to_path_buf()
     }
 
-    /// Its settings.
+    /// Its settings, as they were when it was opened.
     pub fn settings(&self) -> &Settings {
         &self.home().settings
     }
@@ -336,6 +340,37 @@ impl Cohort {
         Cursor::begin(self.home(), from, self.writer().published())
     }
 
+    /// The records that are still in the journal, of one key or of all, in order. A range without a beginning begins with the
+    /// first one still there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// # let index = store.create("index", tallyfold::Settings::latest())?;
+    /// for (key, auc) in [("run-1", 0.61), ("run-2", 0.58), ("run-1", 0.64)] {
+    ///     index.append(key, &auc)?;
+    /// }
+    /// let seqs: tallyfold::Result<Vec<_>> = index.history(Some("run-1"), ..)?.map(|record| Ok(record?.seq())).collect();
+    /// assert_eq!(seqs?, [1, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `is_compacted` if the record that it is to begin with is gone: [`Error::seq`] is the first one still there. So does the
+    /// iterator, should compaction remove what comes next.
+    pub fn history(&self, key: Option<&str>, range: impl RangeBounds<Seq>) -> Result<History> {
+        history::of(self.home(), &self.writer().published(), key, range)
+    }
+
+    /// The newest put still in the journal that is what the query asks for; `None` if there is none. For cohorts whose fold is
+    /// `log`, which have no entries; [`View::previous`] finds those.
+    ///
+    /// # Errors
+    /// `is_not_found` if there is no record with the key named in [`before_key`](Query::before_key); `is_corruption` if the
+    /// journal is damaged where it is looked for.
+    pub fn previous(&self, query: &Query) -> Result<Option<Record>> {
+        previous::record(self.home(), &self.writer().published(), query)
+    }
+
     /// The last seq handed out, without taking a lock. 0: none.
     ///
     /// # Errors
@@ -360,6 +395,28 @@ impl Cohort {
     /// As [`compact`](Cohort::compact).
     pub fn compact_if_due(&self) -> Result<Compaction> {
         compact::run_if_due(self.writer().attachment(self.timeout())?, self.timeout(), &mut || Ok(()))
+    }
+
+    /// Alters the settings, all but the fold and the class of lock: `change` is given those that are there and returns those that
+    /// are to be, which are returned. What `retain` says counts from the next compaction on, also in processes that run; the
+    /// others count in a process when it next opens the cohort.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// # let index = store.create("index", tallyfold::Settings::latest())?;
+    /// use tallyfold::Retain;
+    /// index.alter(|settings| Ok(settings.retain(Retain::Records(1000))))?;
+    /// index.alter(|settings| settings.with_json(r#"{"retain":{"bytes":1048576}}"#))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A program that [creates](crate::Store::create) the cohort with the old settings is then told that they conflict.
+    ///
+    /// # Errors
+    /// What `change` returns; `is_invalid` for settings that cannot be, or another fold or class of lock; `is_lock_timeout`
+    /// while somebody compacts. The document is as it was.
+    pub fn alter(&self, change: impl FnOnce(Settings) -> Result<Settings>) -> Result<Settings> {
+        alter::run(self.home(), self.timeout(), change)
     }
 
     /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.

@@ -8,11 +8,10 @@
 //! | 4 | fold them over the old snapshot's lines into a temporary file; sync it, read it back | a temporary file |
 //! | 5 | the old snapshot becomes `snapshot.prev.json`, by a second name and a rename | two names of one snapshot |
 //! | 6 | append lock: the new one becomes `snapshot.json`. **Commit point: the rename** | both snapshots |
-//! | 7 | retire the segments that both snapshots cover | segments that the next run retires |
+//! | 7 | retire the segments that both snapshots cover (`retire.rs`) | segments that the next run retires |
 //!
 //! Whatever is left over, the next run removes: it holds `compact.lock`, so nobody else is at it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +24,13 @@ use crate::home::Home;
 use crate::journal::{Sealed, Turn};
 use crate::names::{self, Purpose};
 use crate::record::Seq;
-use crate::segment::{Access, Found, Segment};
-use crate::settings::{DOCUMENT_VERSION, Retain};
+use crate::retire;
+use crate::segment::Access;
+use crate::settings::DOCUMENT_VERSION;
 use crate::snapshot::{self, Head, Snapshot};
 use crate::sys::{self, LockFile, Names};
 use crate::view::{Reader, View};
 
-/// File systems give space back by the page.
-const PAGE: u64 = 4096;
 /// How much is copied at a time where a file cannot have a second name.
 const COPY_BUFFER: usize = 1 << 20;
 
@@ -111,6 +109,14 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
         let begun_us = journal.scan.linked().map_or(0, |active| active.link.time_us);
         Ok(Turn::Done((journal.place(), begun_us)))
     })?;
+    // By the wall clock, which may have been set: an age below zero is no age.
+    let young = (0..YOUNG_US).contains(&(sys::wall_clock_us() - begun_us));
+    let due = young.then_some(Compaction::Busy);
+    if home.settings.fold == Fold::Log {
+        let retain = home.settings_now()?.retain;
+        let something = retire::log_is_due(home, retain, end.next_seq - 1)?;
+        return Ok(if something { due } else { Some(Compaction::Nothing) });
+    }
     let (watermark, snapshot_bytes) = match home.snapshot(names::SNAPSHOT) {
         Ok(snapshot) => snapshot.map_or((0, 0), |snapshot| (snapshot.head.seq, snapshot.len())),
         // It has to be put right.
@@ -123,9 +129,7 @@ fn why_not(attachment: &Attachment, timeout: Duration) -> Result<Option<Compacti
     if tail < home.settings.compact_bytes.max(snapshot_bytes) {
         return Ok(Some(Compaction::Nothing));
     }
-    // By the wall clock, which may have been set: an age below zero is no age.
-    let young = (0..YOUNG_US).contains(&(sys::wall_clock_us() - begun_us));
-    Ok(young.then_some(Compaction::Busy))
+    Ok(due)
 }
 
 /// Steps 2 to 7, by the holder of `compact.lock`.
@@ -135,26 +139,33 @@ fn fold_all(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Compaction> {
     let home = &attachment.home;
+    // Before anything is done: it may have been altered since this process opened the cohort.
+    let retain = home.settings_now()?.retain;
     remove_temporary(home)?;
+    if home.settings.fold == Fold::Log && retain.is_limit() {
+        // So that the next segment's link calls durable what the older ones hold, which then are not needed to attach.
+        let last = attachment.under_lock(timeout, |journal| Ok(Turn::Done(journal.next_seq() - 1)))?;
+        attachment.sync(last, timeout)?;
+    }
     let Sealed { last, through, epoch } = attachment.seal(timeout)?;
     attachment.sync(through, timeout)?;
     home.dir.sync()?;
-    if let Some((segment, end)) = &last {
-        segment.file.punch(end.next_multiple_of(PAGE), segment.file.len()?);
-    }
     if home.settings.fold == Fold::Log {
+        retire::give_back(home, 0)?;
+        retire::log(home, retain, through)?;
         return Ok(if last.is_some() { Compaction::Sealed { seq: through } } else { Compaction::Nothing });
     }
 
     let base = Base::find(home)?;
+    retire::give_back(home, base.seq())?;
     if base.damage.is_none() && base.seq() == through {
-        retire(home)?;
+        retire::folded(home, retain)?;
         return Ok(Compaction::Nothing);
     }
     let (temporary, made) = fold(home, base.damage.is_some(), through, epoch, between)?;
     keep_previous(home, &base)?;
     publish(attachment, &base, &temporary, timeout, through)?;
-    retire(home)?;
+    retire::folded(home, retain)?;
     let records = through - base.seq().min(through);
     Ok(Compaction::Folded { seq: through, records, entries: made.entries, bytes: made.len() })
 }
@@ -319,7 +330,7 @@ fn keep_previous(home: &Home, base: &Base) -> Result<()> {
 }
 
 /// A damaged snapshot is kept: somebody may want to see what is left of it.
-fn quarantine_snapshot(home: &Home) -> Result<()> {
+pub(crate) fn quarantine_snapshot(home: &Home) -> Result<()> {
     if !home.dir.exists(names::SNAPSHOT)? {
         return Ok(());
     }
@@ -359,59 +370,6 @@ fn publish(
         let _ = home.dir.remove(temporary);
     }
     published?;
-    home.dir.sync()
-}
-
-/// Step 7, oldest first: so a segment that is there vouches for all that come after it.
-fn retire(home: &Home) -> Result<()> {
-    let Some(previous) = home.snapshot(names::SNAPSHOT_PREV)? else { return Ok(()) };
-    if home.settings.retain == Retain::All || home.snapshot(names::SNAPSHOT)?.is_none() {
-        return Ok(());
-    }
-    let needed = Chain::resolve(&home.dir, &home.owner, Floor::Seq(previous.head.seq), Access::Read)?;
-    let Some(keep) = needed.segments.front() else { return Ok(()) };
-    let names = home.dir.names()?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| names::parse_segment(name)).collect();
-    numbers.retain(|number| *number < keep.number);
-    numbers.sort_unstable();
-    let open = |number| Segment::open(&home.dir, number, &home.owner, Access::Read);
-    let mut links = BTreeMap::new();
-    for number in &numbers {
-        if let Some(Found::Linked(linked)) = open(*number)? {
-            links.insert(*number, linked.link);
-        }
-    }
-    // Where each segment that the links lead back to ends. The others were cut off with all that is in them.
-    let mut ends = BTreeMap::new();
-    let mut link = keep.link;
-    while ends.insert(link.previous, link.previous_end).is_none() {
-        match links.get(&link.previous) {
-            Some(previous) => link = *previous,
-            None => break,
-        }
-    }
-    for number in &numbers {
-        let name = names::segment(*number);
-        let cut = match (open(*number)?, ends.get(number)) {
-            (None, _) => continue,
-            (Some(Found::Linked(linked)), Some(end)) => !linked.segment.is_blank_from(*end)?,
-            (Some(Found::Spare(segment)), _) => !segment.is_blank_from(FRAMES_BEGIN)?,
-            (Some(Found::Linked(_)), None) | (Some(Found::Damaged(_)), _) => true,
-        };
-        if cut {
-            home.dir.make_sub(names::QUARANTINE)?;
-            let quarantine = home.dir.sub(names::QUARANTINE)?;
-            home.dir.rename_into(&name, &quarantine, &name)?;
-            quarantine.sync()?;
-        } else {
-            home.dir.remove(&name)?;
-        }
-    }
-    for number in
-        names.iter().filter_map(|name| names::parse_poison(name)).filter(|number| *number < keep.number)
-    {
-        home.dir.remove(&names::poison(number))?;
-    }
     home.dir.sync()
 }
 

@@ -197,7 +197,7 @@ pub struct Cursor {
 }
 
 /// The frame whose records are handed out.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Frame {
     header: Header,
     unread: Unread,
@@ -247,6 +247,19 @@ impl Cursor {
                 Ok(Some(record))
             }
             Some(Err(what)) => Err(self.trail.senseless(header, what)),
+            None => Ok(None),
+        }
+    }
+
+    /// The key of the record that comes next; `None` at the tail.
+    pub(crate) fn peek_key(&mut self) -> Result<Option<&str>> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        let Some(Frame { header, mut unread }) = self.frame else { return Ok(None) };
+        match unread.next(self.trail.body()) {
+            Some(Ok(record)) => Ok(Some(record.key)),
+            Some(Err(what)) => Err(self.trail.senseless(&header, what)),
             None => Ok(None),
         }
     }

@@ -11,6 +11,7 @@ use crate::record::Seq;
 use crate::segment::Owner;
 use crate::settings::{LockClass, Settings};
 use crate::snapshot::Snapshot;
+use crate::store;
 use crate::sys::{Dir, Reach};
 
 /// Where a cohort lives and what is fixed about it.
@@ -28,6 +29,11 @@ pub(crate) struct Home {
 impl Home {
     pub(crate) fn timeout(&self) -> Duration {
         self.settings.timeout()
+    }
+
+    /// The settings as they are now: they may have been altered since the cohort was opened.
+    pub(crate) fn settings_now(&self) -> Result<Settings> {
+        store::settings(&self.dir)
     }
 
     pub(crate) fn snapshot(&self, name: &str) -> Result<Option<Snapshot>> {

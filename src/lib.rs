@@ -46,6 +46,7 @@
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 // The modules, in the order a record travels.
+mod alter;
 mod attach;
 mod chain;
 mod cohort;
@@ -57,13 +58,18 @@ mod error;
 mod fold;
 mod format;
 mod frames;
+mod history;
 mod home;
 mod housekeeping;
 mod journal;
+mod key;
 mod names;
+mod previous;
 mod ready;
 mod record;
 mod recover;
+mod refold;
+mod retire;
 mod scan;
 mod segment;
 mod settings;
@@ -86,6 +92,9 @@ pub use compact::Compaction;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
+pub use history::History;
+pub use key::{Prefix, key, key_parts};
+pub use previous::Query;
 pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
 pub use settings::{LockClass, Retain, Settings};
 pub use stats::Stats;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
-use cli::{append, compact, create, delete, demo, get, log, ls, stats, verify};
+use cli::{
+    alter, append, compact, create, delete, demo, get, history, log, ls, previous, refold, stats, verify,
+};
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
@@ -33,6 +35,10 @@ fn run() -> Result<(), Failure> {
         Verb::Delete(args) => delete::run(&options, &args),
         Verb::Get(args) => get::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
+        Verb::History(args) => history::run(&options, &args),
+        Verb::Previous(args) => previous::run(&options, &args),
+        Verb::Alter(args) => alter::run(&options, &args),
+        Verb::Refold(args) => refold::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),

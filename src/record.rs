@@ -242,6 +242,16 @@ impl Batch {
         Ok(self)
     }
 
+    /// Adds a record that was appended to some cohort before, as it was.
+    pub(crate) fn put_again(&mut self, record: &RecordRef<'_>) -> Result<&mut Batch> {
+        self.push(record.kind, record.key, record.value.len(), |out| {
+            out.extend_from_slice(record.value);
+            Ok(record.nonfinite)
+        })?;
+        self.raw |= record.kind == Kind::Raw;
+        Ok(self)
+    }
+
     /// Adds a record whose value `value` appends, as [`format::put_record`] wants it.
     fn push(
         &mut self,
@@ -310,7 +320,7 @@ fn fits(len: usize) -> Result<()> {
     Ok(())
 }
 
-fn refused(fault: value::Fault) -> Error {
+pub(crate) fn refused(fault: value::Fault) -> Error {
     Error::invalid(format!("the value cannot be taken as JSON: {fault}"))
 }
 

@@ -19,14 +19,49 @@ const DEFAULT_LOCK_TIMEOUT_S: f64 = 30.0;
 const DEFAULT_SYNC_INTERVAL_MS: u64 = 1000;
 const DEFAULT_COMPACT_BYTES: u64 = 1 << 20;
 
-/// What happens to segments that are folded into both snapshots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What happens to segments that are folded into both snapshots: the history that nothing needs any more. A compaction removes
+/// whole segments, the oldest first, and never one that is needed.
+///
+/// A `log` has no snapshots, and its records are nowhere else: `None` removes none of them, and a limit removes those segments
+/// beyond it that are sealed and known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Retain {
     /// They are removed.
     None,
     /// They stay, so that the whole history can be read.
     All,
+    /// The newest of them stay, as long as they take at most so many bytes together.
+    Bytes(u64),
+    /// Those stay that may hold a record younger than so many seconds, by the wall clock.
+    #[serde(rename = "age_s")]
+    Age(u64),
+    /// Those stay that hold one of the cohort's last so many records.
+    Records(u64),
+}
+
+impl Retain {
+    /// Whether something goes and something stays.
+    pub(crate) fn is_limit(self) -> bool {
+        !matches!(self, Retain::None | Retain::All)
+    }
+
+    fn from_value(given: &serde_json::Value) -> Result<Retain> {
+        let limit =
+            given.as_object().filter(|object| object.len() == 1).and_then(|object| object.iter().next());
+        let limit = limit.and_then(|(name, value)| Some((name.as_str(), value.as_u64()?)));
+        match (given.as_str(), limit) {
+            (Some("none"), _) => Ok(Retain::None),
+            (Some("all"), _) => Ok(Retain::All),
+            (None, Some(("bytes", bytes))) => Ok(Retain::Bytes(bytes)),
+            (None, Some(("age_s", seconds))) => Ok(Retain::Age(seconds)),
+            (None, Some(("records", records))) => Ok(Retain::Records(records)),
+            _ => Err(Error::invalid(format!(
+                "`retain` is \"none\", \"all\", or an object with one whole number called `bytes`, `age_s` or `records`, not \
+                 {given}"
+            ))),
+        }
+    }
 }
 
 /// How writers of a cohort exclude each other; fixed when the cohort is made.
@@ -152,14 +187,7 @@ impl Settings {
         }
         let mut settings = Settings::new(given.fold.fold()?);
         if let Some(retain) = given.retain {
-            settings.retain = match retain.as_str() {
-                Some("none") => Retain::None,
-                Some("all") => Retain::All,
-                None if retain.is_object() => {
-                    return Err(not_yet("the setting `retain` by bytes, age or records"));
-                }
-                _ => return Err(Error::invalid(format!("`retain` is \"none\" or \"all\", not {retain}"))),
-            };
+            settings.retain = Retain::from_value(&retain)?;
         }
         if let Some(lock) = given.lock {
             settings.lock = lock_class(&lock, "the setting `lock`")?;
@@ -175,6 +203,19 @@ impl Settings {
         }
         settings.check()?;
         Ok(settings)
+    }
+
+    /// The same settings with those in a JSON object in their place; one that is `null` goes back to its default.
+    ///
+    /// # Errors
+    /// As [`from_json`](Settings::from_json).
+    pub fn with_json(&self, json: &str) -> Result<Settings> {
+        type Fields = serde_json::Map<String, serde_json::Value>;
+        let cannot = |e| Error::invalid(format!("the settings cannot be taken: {e}"));
+        let given: Fields = serde_json::from_str(json).map_err(cannot)?;
+        let mut fields: Fields = serde_json::from_str(&self.document()?).map_err(cannot)?;
+        fields.extend(given);
+        Settings::from_json(&serde_json::Value::Object(fields).to_string())
     }
 
     /// The largest size a segment grows to, in bytes (4 KiB to 1 TiB); a larger single batch gets a segment of its own.
@@ -227,7 +268,8 @@ impl Settings {
     }
 
     /// The smallest tail, in bytes of frames, at which a process that appends folds it into the snapshot by itself; a larger
-    /// snapshot lets the tail grow as large. 0: never. A `log` has nothing to fold.
+    /// snapshot lets the tail grow as large. 0: never. A `log` has nothing to fold; one that retains a part of its records is
+    /// compacted when there is something to remove.
     pub fn compact_bytes(mut self, bytes: u64) -> Settings {
         self.compact_bytes = bytes;
         self
@@ -243,9 +285,9 @@ impl Settings {
         (self.sync_interval_ms > 0).then(|| Duration::from_millis(self.sync_interval_ms))
     }
 
-    /// Whether a tail can ever be so long that it is folded without being asked for.
+    /// Whether compaction can ever be due without being asked for.
     pub(crate) fn compacts_by_itself(&self) -> bool {
-        self.compact_bytes > 0 && self.fold != Fold::Log
+        self.compact_bytes > 0 && (self.fold != Fold::Log || self.retain.is_limit())
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -308,6 +350,9 @@ mod tests {
     fn what_is_written_to_cohort_json_is_read_back_the_same() {
         for settings in [
             Settings::log(),
+            Settings::log().retain(Retain::Bytes(1 << 40)),
+            Settings::latest().retain(Retain::Age(0)),
+            Settings::latest().retain(Retain::Records(u64::MAX)),
             Settings::merge().segment_bytes(8192).lock_timeout(Duration::from_millis(1500)),
             Settings::latest()
                 .lock(LockClass::Memory)
@@ -319,6 +364,23 @@ mod tests {
                 .trust_network_locks(true),
         ] {
             assert_eq!(Settings::from_json(&settings.document().unwrap()).unwrap(), settings);
+        }
+    }
+
+    #[test]
+    fn some_settings_are_put_in_the_place_of_others() {
+        let old = Settings::merge()
+            .retain(Retain::Age(7))
+            .lock(LockClass::File)
+            .lock_timeout(Duration::from_millis(1500));
+        let new = old.with_json(r#"{"retain":{"records":3},"durable":true,"lock_timeout_s":null}"#).unwrap();
+        let expected = Settings::merge().retain(Retain::Records(3)).lock(LockClass::File).durable(true);
+        assert_eq!(new, expected);
+        assert_eq!(old.with_json("{}").unwrap(), old);
+        assert_eq!(*old.with_json(r#"{"fold":{"kind":"log"}}"#).unwrap().fold(), Fold::Log);
+        for (json, words) in [("[]", "cannot be taken"), (r#"{"colour":1}"#, "unknown field `colour`")] {
+            let error = old.with_json(json).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains(words), "{error}");
         }
     }
 
@@ -335,8 +397,11 @@ mod tests {
                 "`mirror` is not yet supported",
             ),
             (r#"{"fold":{"kind":"latest"},"lock":"futex"}"#, Kind::Invalid, "not \"futex\""),
-            (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1}}"#, Kind::Unsupported, "`retain` by bytes"),
             (r#"{"fold":{"kind":"latest"},"retain":"some"}"#, Kind::Invalid, "`retain` is"),
+            (r#"{"fold":{"kind":"latest"},"retain":{"bytes":-1}}"#, Kind::Invalid, "not {\"bytes\":-1}"),
+            (r#"{"fold":{"kind":"latest"},"retain":{"days":1}}"#, Kind::Invalid, "`age_s`"),
+            (r#"{"fold":{"kind":"latest"},"retain":{"none":null}}"#, Kind::Invalid, "`retain` is"),
+            (r#"{"fold":{"kind":"latest"},"retain":{"bytes":1,"age_s":1}}"#, Kind::Invalid, "`retain` is"),
             (r#"{"fold":{"kind":"latest"},"segment_bytes":1}"#, Kind::Invalid, "`segment_bytes` is 1"),
             (r#"{"fold":{"kind":"latest"},"lock_timeout_s":-1}"#, Kind::Invalid, "`lock_timeout_s` is -1"),
             (r#"{"tallyfold":2,"fold":{"kind":"latest"},"colour":1}"#, Kind::Unsupported, "newer version"),

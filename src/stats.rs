@@ -8,6 +8,7 @@ use crate::attach::Published;
 use crate::chain::Floor;
 use crate::cursor::Trail;
 use crate::error::Result;
+use crate::fold::Fold;
 use crate::home::Home;
 use crate::names;
 use crate::record::Seq;
@@ -67,8 +68,9 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         other => other?,
     };
     let floor = match &snapshot {
-        Some(snapshot) => Floor::Seq(snapshot.head.seq),
-        None => home.floor()?,
+        // That of a log only says what is gone.
+        Some(snapshot) if home.settings.fold != Fold::Log => Floor::Seq(snapshot.head.seq),
+        _ => home.floor()?,
     };
     let watermark = snapshot.as_ref().map_or(0, |s| s.head.seq);
     let mut trail = Trail::begin(home, floor, watermark, Published::default())?;

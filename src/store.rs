@@ -11,6 +11,8 @@ use crate::format::Link;
 use crate::home::{Home, no_shared_memory};
 use crate::names::{self, Purpose};
 use crate::ready::FIRST_RESERVE;
+use crate::record::Seq;
+use crate::refold;
 use crate::segment::{Owner, Segment};
 use crate::settings::{DOCUMENT_VERSION, LockClass, Settings};
 use crate::sys::{self, Dir, LockFile, Names};
@@ -154,23 +156,20 @@ impl Store {
             false => e,
         };
         let dir = self.dir.sub(&directory).map_err(none)?;
-        let text = read_document(&dir, names::COHORT, Names::One).map_err(none)?;
-        let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
-            Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
-            _ => e,
-        });
-        let settings = settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))?;
+        let settings = settings(&dir).map_err(none)?;
+        Ok(Cohort::new(self.home(Arc::new(dir), name, settings)?))
+    }
+
+    fn home(&self, dir: Arc<Dir>, name: &str, settings: Settings) -> Result<Arc<Home>> {
         let system = sys::file_system(&dir)?;
-        let owner = Arc::new(Owner { store: self.id, cohort: name.to_string() });
-        let home = Home {
-            dir: Arc::new(dir),
-            owner,
+        Ok(Arc::new(Home {
+            dir,
+            owner: Arc::new(Owner { store: self.id, cohort: name.to_string() }),
             settings,
             reach: system.reach,
             file_system: system.name,
             shares_memory: system.shares_memory,
-        };
-        Ok(Cohort::new(Arc::new(home)))
+        }))
     }
 
     /// Makes a cohort, whole and on the medium before it can be seen, or opens the one of that name if its settings are the
@@ -186,7 +185,7 @@ impl Store {
         if !self.dir.exists(&directory)? {
             self.remove_abandoned()?;
             for _ in 0..CREATE_TRIES {
-                if self.make(name, &directory, &settings)? {
+                if !matches!(self.make(&directory, |dir| self.fill(dir, name, &settings))?, Made::Lost) {
                     break;
                 }
             }
@@ -219,36 +218,92 @@ impl Store {
         }
     }
 
-    /// Makes the cohort under a name of its own and renames it into place. **Commit point: the rename.** `false`: a cleaner took
-    /// what we were making for abandoned.
-    fn make(&self, name: &str, directory: &str, settings: &Settings) -> Result<bool> {
-        let fresh = names::new_cohort(sys::random_u64());
-        if !self.dir.make_sub(&fresh)? {
-            return Ok(false);
+    /// Makes a new cohort of all records of another one, with another fold or other settings: the same seqs, the same batches,
+    /// the same times. Returns the last seq in it, which was the last one when this began; what is appended to the old cohort
+    /// after that stays there alone. The old cohort is not changed.
+    ///
+    /// The new one is whole and on the medium before it can be seen; a crash leaves nothing else but what the next one who makes
+    /// a cohort here removes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
+    /// use tallyfold::Settings;
+    /// let events = store.create("events", Settings::log())?;
+    /// events.append("run-1", &serde_json::json!({"auc": 0.61}))?;
+    /// assert_eq!(store.refold("events", "index", Settings::latest())?, 1);
+    /// assert_eq!(store.cohort("index")?.view()?.get("run-1")?.unwrap().json(), r#"{"auc":0.61}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `is_conflict` if there is a cohort of the new name, `is_compacted` if records are gone ([`Error::seq`]: the first one
+    /// still there), `is_invalid` if the new fold or `max_body_bytes` refuses a record ([`Error::seq`]).
+    pub fn refold(&self, cohort: &str, new: &str, mut settings: Settings) -> Result<Seq> {
+        settings.check()?;
+        let directory = names::cohort_directory(new)?;
+        let old = self.cohort(cohort)?;
+        settings.lock = self.fitting(settings.lock)?;
+        let taken = || {
+            let what = format!("there is a cohort {new:?} already");
+            Error::new(Kind::Conflict, what).at(self.path()).advise("choose another name, or remove it")
+        };
+        if self.dir.exists(&directory)? {
+            return Err(taken());
         }
-        let Some(dir) = unless_gone(self.dir.sub(&fresh))? else { return Ok(false) };
-        let Some(file) = unless_gone(dir.create(names::LOCK))? else { return Ok(false) };
-        // Held while the cohort is made: who finds it free knows that its maker is dead.
-        let lock = LockFile::new(file);
-        let Some(_held) = lock.try_exclusive()? else { return Ok(false) };
-        if !dir.exists(names::LOCK)? {
-            return Ok(false);
-        }
-        // The store's document is on the medium before a cohort is: whoever made the store may have died over it.
-        let made = self
-            .fill(&dir, name, settings)
-            .and_then(|()| self.dir.sync())
-            .and_then(|()| self.dir.rename_directory(&fresh, directory));
-        match made {
-            Ok(true) => self.dir.sync()?,
-            // Somebody else has made it meanwhile, or we could not: what we made is of no use.
-            Ok(false) => remove_with_content(&self.dir, &dir, &fresh)?,
-            Err(e) => {
-                let _ = remove_with_content(&self.dir, &dir, &fresh);
-                return Err(e);
+        self.remove_abandoned()?;
+        for _ in 0..CREATE_TRIES {
+            let made = self.make(&directory, |dir| {
+                self.fill(dir, new, &settings)?;
+                let home = self.home(Arc::clone(dir), new, settings.clone())?;
+                refold::run(&old, &home)
+            });
+            match made? {
+                Made::Whole(last) => return Ok(last),
+                Made::Taken => return Err(taken()),
+                Made::Lost => {}
             }
         }
-        Ok(true)
+        let what = "what was made was removed again and again before it was whole";
+        Err(Error::new(Kind::Conflict, what)
+            .at(self.path())
+            .advise("see who removes directories in this store"))
+    }
+
+    /// Makes a cohort under a name of its own and renames it into place. **Commit point: the rename.**
+    fn make<T>(&self, directory: &str, fill: impl FnOnce(&Arc<Dir>) -> Result<T>) -> Result<Made<T>> {
+        let fresh = names::new_cohort(sys::random_u64());
+        if !self.dir.make_sub(&fresh)? {
+            return Ok(Made::Lost);
+        }
+        let Some(dir) = unless_gone(self.dir.sub(&fresh))? else { return Ok(Made::Lost) };
+        let Some(file) = unless_gone(dir.create(names::LOCK))? else { return Ok(Made::Lost) };
+        // Held while the cohort is made: who finds it free knows that its maker is dead.
+        let lock = LockFile::new(file);
+        let Some(_held) = lock.try_exclusive()? else { return Ok(Made::Lost) };
+        if !dir.exists(names::LOCK)? {
+            return Ok(Made::Lost);
+        }
+        let dir = Arc::new(dir);
+        // The store's document is on the medium before a cohort is: whoever made the store may have died over it.
+        let made = fill(&dir).and_then(|made| {
+            self.dir.sync()?;
+            Ok((made, self.dir.rename_directory(&fresh, directory)?))
+        });
+        match made {
+            Ok((made, true)) => {
+                self.dir.sync()?;
+                Ok(Made::Whole(made))
+            }
+            // Somebody else has made it meanwhile: what we made is of no use.
+            Ok((_, false)) => {
+                remove_with_content(&self.dir, &dir, &fresh)?;
+                Ok(Made::Taken)
+            }
+            Err(e) => {
+                let _ = remove_with_content(&self.dir, &dir, &fresh);
+                Err(e)
+            }
+        }
     }
 
     fn fill(&self, dir: &Dir, name: &str, settings: &Settings) -> Result<()> {
@@ -289,6 +344,15 @@ impl Store {
     }
 }
 
+/// What became of the making of a cohort.
+enum Made<T> {
+    Whole(T),
+    /// Somebody else has made one of that name.
+    Taken,
+    /// A cleaner took what we were making for abandoned.
+    Lost,
+}
+
 fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(e) if e.is_not_found() => Ok(None),
@@ -301,6 +365,16 @@ fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
         dir.remove(&inside)?;
     }
     parent.remove_directory(name).map(|_| ())
+}
+
+/// What a cohort's document says.
+pub(crate) fn settings(dir: &Dir) -> Result<Settings> {
+    let text = read_document(dir, names::COHORT, Names::One)?;
+    let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
+        Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
+        _ => e,
+    });
+    settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))
 }
 
 fn read_document(dir: &Dir, name: &str, names: Names) -> Result<String> {

@@ -78,7 +78,15 @@ impl View {
     /// # Errors
     /// The iterator's items are errors as of [`get`](View::get).
     pub fn iter(&self) -> Iter<'_> {
-        self.iter_from(Bound::Unbounded)
+        self.range_from(Bound::Unbounded)
+    }
+
+    /// As [`iter`](View::iter), from the first key that is `key` or comes after it. Reads no block before that.
+    ///
+    /// # Errors
+    /// As [`iter`](View::iter).
+    pub fn iter_from(&self, key: &str) -> Iter<'_> {
+        self.range_from(Bound::Included(key))
     }
 
     /// That a snapshot was damaged, if it was: this view is whole all the same, rebuilt from the previous snapshot and the
@@ -117,13 +125,13 @@ impl View {
         }
     }
 
-    fn iter_from(&self, from: Bound<&str>) -> Iter<'_> {
+    pub(crate) fn range_from(&self, from: Bound<&str>) -> Iter<'_> {
         let start = match from {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => "",
         };
         let base = match (&self.rebuilt.get(), &self.base) {
-            (Some((_, view)), _) => Base::Rebuilt(Box::new(view.iter_from(from))),
+            (Some((_, view)), _) => Base::Rebuilt(Box::new(view.range_from(from))),
             (None, Some(snapshot)) => Base::Lines(snapshot.lines(start)),
             (None, None) => Base::None,
         };
@@ -188,7 +196,7 @@ impl<'a> Iter<'a> {
                     let after = self.after.and_then(snapshot::key).map(|(key, _)| key);
                     let after = after.as_deref().or(self.excluded.as_deref());
                     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                    self.base = Base::Rebuilt(Box::new(self.view.rebuild(e)?.iter_from(from)));
+                    self.base = Base::Rebuilt(Box::new(self.view.rebuild(e)?.range_from(from)));
                 }
                 Some(Err(e)) => return Err(e),
             }

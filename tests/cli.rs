@@ -9,8 +9,10 @@ use std::process::Stdio;
 use common::{Ended, Fixture, TALLYFOLD, feed, shares_memory};
 use serde_json::{Value, json};
 
-const VERBS: [&str; 10] =
-    ["create", "append", "delete", "get", "log", "ls", "compact", "verify", "stats", "demo"];
+const VERBS: [&str; 14] = [
+    "create", "append", "delete", "get", "log", "history", "previous", "ls", "compact", "alter", "refold",
+    "verify", "stats", "demo",
+];
 
 fn settings(fixture: &Fixture, cohort: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(fixture.file(cohort, "cohort.json")).unwrap()).unwrap()

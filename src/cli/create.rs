@@ -42,7 +42,7 @@ pub(crate) struct Args {
 }
 
 /// A name that names a fold. Whether it lacks parameters is seen with the settings.
-fn fold_name(name: &str) -> Result<String, tallyfold::Error> {
+pub(super) fn fold_name(name: &str) -> Result<String, tallyfold::Error> {
     match Fold::NAMES.contains(&name) {
         true => Ok(name.into()),
         false => Fold::from_name(name).map(|fold| fold.name().into()),

@@ -6,9 +6,6 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use tallyfold::Batch;
 
-/// What stands between the parts of a key.
-const JOINT: &str = ":";
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KeySource<'a> {
     /// The same for every record.
@@ -37,17 +34,17 @@ fn from_fields(fields: &[String], json: &str) -> Result<String, String> {
         let value = object.get(field).ok_or_else(|| format!("there is no field {field:?}"))?;
         parts.push(part(field, value.get(), json)?);
     }
-    Ok(parts.join(JOINT))
+    Ok(tallyfold::key(parts))
 }
 
-/// One part, escaped so that the joints can be told from it, and no two lists of parts make the same key.
+/// One part.
 fn part(field: &str, value: &str, json: &str) -> Result<String, String> {
     let refused = |what: &str| {
         Err(format!("the field {field:?} is {what}: a key takes a string, a number or a boolean"))
     };
     match value.bytes().next() {
         Some(b'"') => match serde_json::from_str::<String>(value) {
-            Ok(text) => Ok(text.replace('%', "%25").replace(':', "%3A")),
+            Ok(text) => Ok(text),
             Err(e) => {
                 refuse_what_is_no_json(json)?;
                 Err(format!("the field {field:?} cannot be read: {e}"))

@@ -41,18 +41,29 @@ pub(crate) struct Args {
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let cohort = options.cohort(&args.cohort)?;
     let (cursor, limit) = begin(&cohort, args)?;
-    let print = match options.json || !io::stdout().is_terminal() {
+    match args.follow {
+        true => print(options, cursor.follow(), limit, true),
+        false => print(options, cursor, limit, false),
+    }
+}
+
+/// Prints records, at most so many; `at_once`: each when it is there, for whoever waits for it.
+pub(crate) fn print(
+    options: &Options,
+    mut records: impl Iterator<Item = tallyfold::Result<Record>>,
+    limit: Option<u64>,
+    at_once: bool,
+) -> Result<(), Failure> {
+    let line = match options.json || !io::stdout().is_terminal() {
         true => json_line,
         false => readable_line,
     };
-    let mut records: Box<dyn Iterator<Item = tallyfold::Result<Record>>> =
-        if args.follow { Box::new(cursor.follow()) } else { Box::new(cursor) };
     let mut out = Output::new();
     let mut printed = 0;
     while limit.is_none_or(|limit| printed < limit) {
         match records.next() {
             None => break,
-            Some(Ok(record)) => out.write_all(print(&record).as_bytes())?,
+            Some(Ok(record)) => out.write_all(line(&record).as_bytes())?,
             Some(Err(e)) => {
                 // Everything before the damage, and then what it is.
                 out.flush()?;
@@ -60,7 +71,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
             }
         }
         printed += 1;
-        if args.follow {
+        if at_once {
             out.flush()?;
         }
     }
@@ -113,13 +124,7 @@ fn json_line(record: &Record) -> String {
     );
     match (record.kind(), record.json()) {
         (Kind::Delete, _) => line.push_str(r#","deleted":true"#),
-        (Kind::Put, Some(json)) => {
-            line.push_str(r#","value":"#);
-            line.push_str(json);
-            if record.nonfinite() {
-                line.push_str(r#","nonfinite":true"#);
-            }
-        }
+        (Kind::Put, Some(json)) => put_value(&mut line, json, record.nonfinite()),
         (Kind::Raw, _) | (Kind::Put, None) => {
             line.push_str(r#","raw":""#);
             push_hex(&mut line, record.bytes());
@@ -128,6 +133,23 @@ fn json_line(record: &Record) -> String {
     }
     line.push_str("}\n");
     line
+}
+
+/// An entry as an object.
+pub(crate) fn entry_line(seq: Seq, key: &str, json: &str, nonfinite: bool) -> String {
+    let mut line = format!(r#"{{"seq":{seq},"key":{}"#, serde_json::Value::from(key));
+    put_value(&mut line, json, nonfinite);
+    line.push('}');
+    line
+}
+
+/// A value as a member of an object, and what has to be known to read it.
+fn put_value(line: &mut String, json: &str, nonfinite: bool) {
+    line.push_str(r#","value":"#);
+    line.push_str(json);
+    if nonfinite {
+        line.push_str(r#","nonfinite":true"#);
+    }
 }
 
 /// One line for people.

@@ -1,13 +1,17 @@
 //! The command line: one file for each verb, and what they share.
 
+pub(crate) mod alter;
 pub(crate) mod append;
 pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod get;
+pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod previous;
+pub(crate) mod refold;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
@@ -48,10 +52,18 @@ pub(crate) enum Verb {
     Get(get::Args),
     /// Print the records of the journal, and follow it
     Log(log::Args),
-    /// List the cohorts of the store
+    /// Print the records of a key that are still there
+    History(history::Args),
+    /// Print the newest earlier entry with certain fields
+    Previous(previous::Args),
+    /// List the cohorts of the store, or the keys of one
     Ls(ls::Args),
     /// Fold the journal into the snapshot
     Compact(compact::Args),
+    /// Change settings of a cohort
+    Alter(alter::Args),
+    /// Make a new cohort of all records of another, with another fold
+    Refold(refold::Args),
     /// Check every byte, changing nothing
     Verify(verify::Args),
     /// Print sizes and positions

@@ -16,11 +16,7 @@ const LOCK_VARIABLE: &str = "TALLYFOLD_LOCK";
 /// The settings that `tallyfold create` describes: JSON, or `@` and the name of a file that holds it, with a fold unless it
 /// names one itself.
 pub(crate) fn from_arguments(given: Option<&str>, fold: Option<&str>) -> Result<Settings, Failure> {
-    let text = match given.map(|text| (text, text.strip_prefix('@'))) {
-        Some((_, Some(path))) => input::read_text(Path::new(path))?,
-        Some((text, None)) => text.to_string(),
-        None => "{}".to_string(),
-    };
+    let text = given.map_or(Ok("{}".to_string()), text)?;
     let settings = Settings::from_json(&completed(&text, fold.unwrap_or(DEFAULT_FOLD))?)?;
     match fold {
         Some(fold) if fold != settings.fold().name() => Err(Failure::new(
@@ -28,6 +24,14 @@ pub(crate) fn from_arguments(given: Option<&str>, fold: Option<&str>) -> Result<
             format!("--fold {fold} and the fold {} of --settings differ", settings.fold().name()),
         )),
         _ => Ok(settings),
+    }
+}
+
+/// What is given: JSON, or `@` and the name of a file that holds it.
+pub(crate) fn text(given: &str) -> Result<String, Failure> {
+    match given.strip_prefix('@') {
+        Some(path) => input::read_text(Path::new(path)),
+        None => Ok(given.to_string()),
     }
 }
 

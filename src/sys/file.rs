@@ -145,6 +145,19 @@ impl File {
         if meta.blocks() * 512 < meta.len() { self.allocate(meta.len()).map(|_| ()) } else { Ok(()) }
     }
 
+    /// How many bytes of the disk it takes; where that is not told, its length.
+    #[cfg(unix)]
+    pub(crate) fn allocated(&self) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = self.inner.metadata().map_err(|e| Error::io("cannot ask about", &self.path, e))?;
+        Ok(meta.blocks() * 512)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn allocated(&self) -> Result<u64> {
+        self.len()
+    }
+
     /// Gives the space between two offsets back; they read as zeros. The length stays. Best effort: where it cannot be done the
     /// space is given back when the file is removed.
     pub(crate) fn punch(&self, from: u64, to: u64) {

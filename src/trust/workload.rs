@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scene::{FIRST_BOOT, Scene};
-use crate::settings::LockClass;
+use crate::settings::{LockClass, Retain};
 use crate::{Settings, Store};
 
 /// See the module.
@@ -16,14 +16,24 @@ pub(super) struct Workload {
     pub(super) cuts: bool,
 }
 
-pub(super) const ALL: [Workload; 6] = [
+pub(super) const ALL: [Workload; 8] = [
     Workload { name: "append to a log", settings: Settings::log, run: append, cuts: false },
     Workload { name: "compact, fold latest", settings: Settings::latest, run: compact, cuts: false },
     Workload { name: "compact, fold merge", settings: Settings::merge, run: compact, cuts: false },
+    Workload { name: "history kept", settings: history, run: compact, cuts: false },
+    Workload { name: "a log that is limited", settings: limited, run: limit, cuts: false },
     Workload { name: "two writers", settings: Settings::latest, run: two_writers, cuts: false },
     Workload { name: "cuts of a log", settings: Settings::log, run: cuts, cuts: true },
     Workload { name: "cuts, fold merge", settings: Settings::merge, run: cuts, cuts: true },
 ];
+
+fn history() -> Settings {
+    Settings::latest().retain(Retain::Records(6))
+}
+
+fn limited() -> Settings {
+    Settings::log().retain(Retain::Records(4))
+}
 
 impl Workload {
     /// Quiet: nothing is done in the background. Small segments, so that few records fill one.
@@ -81,6 +91,21 @@ fn compact(scene: &mut Scene) {
             scene.put_durable(0, 50);
         }
     }
+    scene.compact(0);
+    scene.close(0);
+    scene.open(0);
+    scene.put_durable(0, 60);
+    scene.put(0, 70);
+}
+
+fn limit(scene: &mut Scene) {
+    for i in 0..3 {
+        scene.put(0, 900);
+        scene.batch(0, 2, 900);
+        scene.put_durable(0, 1500 + i);
+        scene.compact(0);
+    }
+    scene.put(0, 40);
     scene.compact(0);
     scene.close(0);
     scene.open(0);
