@@ -50,6 +50,7 @@ __all__ = [
     "NotFound",
     "Poisoned",
     "Record",
+    "Run",
     "Store",
     "StoreError",
     "TallyfoldError",
@@ -58,6 +59,9 @@ __all__ = [
     "Unsupported",
     "View",
     "__version__",
+    "finish",
+    "init",
+    "log",
 ]
 
 
@@ -179,3 +183,7 @@ class Cohort(_tallyfold.Cohort):
 
 def _reopen(store: str, name: str, timeout: float | None) -> Cohort:
     return Store(store, create=False).cohort(name, timeout=timeout)
+
+
+# Behind what it is made of.
+from .run import Run, finish, init, log  # noqa: E402
