@@ -8,16 +8,20 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # Optimized, for it reads all that it has written again and again.
 RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 
+# The Python package is built into an environment of its own.
+PYTHON ?= python3
+VENV := target/venv
+
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
-.PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
+.PHONY: demo test format lint check-tests doctest portable python bench-python loom crash storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom storm-short
+test: format lint check-tests doctest portable python loom storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -25,6 +29,7 @@ format:
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features --lib -- -D warnings
+	$(CARGO) clippy --package tallyfold-python -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 
 check-tests:
@@ -43,6 +48,22 @@ doctest:
 portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
 		--lib --test compact --test damage --test format --test model --test processes --test recover
+
+# The Python package: installed as a user would, and its tests. Those of numpy, pandas and Optuna are against what is installed here.
+python: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
+	$(VENV)/bin/python -m pytest python/tests
+
+# Debian keeps venv in a package of its own.
+$(VENV)/ready:
+	$(PYTHON) -m venv $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock
+	touch $@
+
+# The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.
+bench-python: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
+	$(VENV)/bin/python python/bench.py
 
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
