@@ -49,7 +49,7 @@ portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
 		--lib --test compact --test damage --test format --test model --test processes --test recover
 
-# The Python package: installed as a user would, and its tests. Those of numpy, pandas and Optuna are against what is installed here.
+# The Python package: installed as a user would, and its tests. Those of numpy, pandas, polars, Arrow and Optuna are against what is installed here.
 python: $(VENV)/ready
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
 	$(VENV)/bin/python -m pytest python/tests
@@ -57,7 +57,7 @@ python: $(VENV)/ready
 # Debian keeps venv in a package of its own.
 $(VENV)/ready:
 	$(PYTHON) -m venv $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow
 	touch $@
 
 # The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.

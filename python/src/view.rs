@@ -66,7 +66,13 @@ impl View {
     #[pyo3(signature = (prefix = None))]
     fn items(&self, prefix: Option<String>) -> Items {
         let prefix = prefix.unwrap_or_default();
-        Items { view: Arc::clone(&self.view), prefix, after: None, ended: false, ready: Vec::new() }
+        Items { view: Arc::clone(&self.view), prefix, seqs: false, after: None, ended: false, ready: Vec::new() }
+    }
+
+    /// An iterator over (key, seq, value), sorted by key.
+    fn entries(&self) -> Items {
+        let (view, prefix) = (Arc::clone(&self.view), String::new());
+        Items { view, prefix, seqs: true, after: None, ended: false, ready: Vec::new() }
     }
 
     fn __contains__(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
@@ -82,6 +88,8 @@ const AT_A_TIME: usize = 256;
 pub(crate) struct Items {
     view: Arc<tallyfold::View>,
     prefix: String,
+    /// Whether the seq of each entry is wanted too.
+    seqs: bool,
     after: Option<String>,
     ended: bool,
     /// Taken and not handed out yet, the next one last.
@@ -122,6 +130,10 @@ impl Items {
             self.fill().or_raise(py)?;
         }
         let Some((key, entry)) = self.ready.pop() else { return Ok(None) };
-        (key, value(py, entry.as_entry_ref())?).into_pyobject(py).map(Some)
+        let value = value(py, entry.as_entry_ref())?;
+        match self.seqs {
+            true => (key, entry.seq(), value).into_pyobject(py).map(Some),
+            false => (key, value).into_pyobject(py).map(Some),
+        }
     }
 }

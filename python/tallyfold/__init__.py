@@ -19,6 +19,7 @@ import pathlib as _pathlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from . import _tallyfold
+from . import frames as _frames
 from ._tallyfold import Log, Record, View, __version__
 from .errors import (
     Compacted,
@@ -164,6 +165,19 @@ class Cohort(_tallyfold.Cohort):
     def items(self, prefix: str | None = None) -> Iterator[tuple[str, Any]]:
         """Key and value of each entry, sorted by key; of the keys that begin with `prefix`, without reading the others."""
         return self.view().items(prefix)
+
+    def to_pandas(self, what: _frames.What = "state") -> Any:
+        """A `pandas.DataFrame` of the state (a row an entry), the history (a row a record) or the points of a `series`
+        (a row a point). See `tallyfold.frames` for its columns."""
+        return _frames.to_pandas(self, what)
+
+    def to_polars(self, what: _frames.What = "state") -> Any:
+        """As `to_pandas`, a `polars.DataFrame`."""
+        return _frames.to_polars(self, what)
+
+    def to_arrow(self, what: _frames.What = "state") -> Any:
+        """As `to_pandas`, a `pyarrow.Table`."""
+        return _frames.to_arrow(self, what)
 
     def compact(self) -> dict[str, Any]:
         """Folds the journal into the snapshot: what was done, and up to which seq."""
