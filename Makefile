@@ -9,6 +9,10 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 RUN_PROTOCOL := $(CARGO) run --release --quiet --package tallyfold-protocol --
 
+# The Python package is built into an environment of its own.
+PYTHON ?= python3
+VENV := target/venv
+
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
@@ -16,8 +20,7 @@ CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGA
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?= segment snapshot names documents operations
 
-
-.PHONY: demo test format lint check-tests doctest portable loom protocol protocol-long crash fuzz storm-short storm disks deny bench
+.PHONY: demo test format lint check-tests doctest portable python bench-python loom protocol protocol-long crash fuzz storm-short storm disks deny bench
 
 demo:
 	$(CARGO) build --release --quiet
@@ -32,6 +35,7 @@ format:
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features --lib -- -D warnings
+	$(CARGO) clippy --package tallyfold-python -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 
 check-tests:
@@ -50,6 +54,22 @@ doctest:
 portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
 		--lib --test compact --test damage --test files --test files_processes --test format --test model --test processes --test recover
+
+# The Python package: installed as a user would, and its tests. Those of numpy, pandas, polars, Arrow and Optuna are against what is installed here.
+python: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
+	$(VENV)/bin/python -m pytest python/tests
+
+# Debian keeps venv in a package of its own.
+$(VENV)/ready:
+	$(PYTHON) -m venv $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow
+	touch $@
+
+# The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.
+bench-python: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
+	$(VENV)/bin/python python/bench.py
 
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:
