@@ -26,7 +26,7 @@ demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom protocol storm-short
+test: format lint check-tests doctest portable python loom protocol storm-short
 
 format:
 	$(CARGO) fmt --all --check

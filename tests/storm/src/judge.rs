@@ -67,7 +67,7 @@ impl Verdict {
 
 /// The records of a cohort, from the first to the tail.
 pub fn read_all(cohort: &Cohort, seed: u64, verdict: &mut Verdict) -> Result<Vec<Seen>> {
-    let entries = cohort.settings().fold() != tallyfold::Fold::Log;
+    let entries = *cohort.settings().fold() != tallyfold::Fold::Log;
     let mut seen = Vec::new();
     for record in cohort.cursor(1)? {
         match act::read(seed, entries, &record?) {

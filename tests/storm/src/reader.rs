@@ -102,7 +102,7 @@ impl Follower {
         Ok(Follower {
             cursor: cohort.cursor(1)?,
             seed,
-            entries: cohort.settings().fold() != Fold::Log,
+            entries: *cohort.settings().fold() != Fold::Log,
             at: 0,
             next_of: HashMap::new(),
             state: BTreeMap::new(),

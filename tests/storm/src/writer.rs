@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
             reporter: Reporter::new(&task.place.outside, &format!("worker-{number}"))?,
             number,
             rng: fastrand::Rng::with_seed(task.place.seed ^ number),
-            entries: cohort.settings().fold() != Fold::Log,
+            entries: *cohort.settings().fold() != Fold::Log,
         })
     }
 
