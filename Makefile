@@ -11,13 +11,13 @@ RUN_STORM := $(CARGO) run --release --quiet --package tallyfold-storm --
 # How far `make crash` goes: see docs/reliability.md.
 CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGAIN=10 TALLYFOLD_FAULT_STRIDE=1 TALLYFOLD_KILL_STRIDE=1
 
-.PHONY: demo test format lint check-tests doctest portable loom crash storm-short storm disks deny bench
+.PHONY: demo test format lint check-mutants check-tests doctest portable loom crash storm-short storm disks mutants deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable loom storm-short
+test: format lint check-mutants check-tests doctest portable loom storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -26,6 +26,10 @@ lint:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+# Whether each bug that `make mutants` plants can still be planted where it was: seconds.
+check-mutants:
+	@if command -v python3 >/dev/null; then python3 tests/mutants/run.py --check; else echo 'skipped: there is no python3'; fi
 
 check-tests:
 ifeq ($(NEXTEST),yes)
@@ -70,6 +74,11 @@ disks:
 # this does much more, and prints what it did.
 crash:
 	$(CRASH) $(CARGO) test --quiet --lib trust -- --nocapture
+
+# Whether the tests would find anything: plants bugs in a copy, says which test caught each, and puts that into
+# docs/reliability.md. Needs cargo nextest and Python 3. MUTANTS="--only seq" tries those whose names contain the word.
+mutants:
+	python3 tests/mutants/run.py --write $(MUTANTS)
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:
