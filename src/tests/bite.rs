@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{PATIENCE, on_network, store, stores, values};
+use super::{PATIENCE, fail_sync, on_network, store, stores, values};
 use crate::attach::Attachment;
 use crate::cohort::Cohort;
 use crate::compact::{self, Compaction};
@@ -250,6 +250,21 @@ fn a_sync_that_goes_well_after_another_has_failed_acknowledges_nothing() {
 }
 
 #[test]
+fn a_record_that_need_not_be_durable_is_not_appended_behind_a_failed_sync_either() {
+    for (_dir, store, class) in stores() {
+        let quiet = Settings::log().sync_interval(std::time::Duration::ZERO);
+        let cohort = store.create("c", quiet.lock(class)).unwrap();
+        fail_sync(&cohort, "1.journal", 0);
+        assert!(cohort.append_durable("k", &1).unwrap_err().is_durability_unknown());
+        assert_eq!(cohort.append("k", &2).unwrap(), 2);
+        let epoch = cohort.stats().unwrap().epoch;
+        // Should it be wrong, who detaches would wait for ever for the records to be carried.
+        std::mem::forget(cohort);
+        assert_eq!(epoch, 2, "{class:?}");
+    }
+}
+
+#[test]
 fn a_link_that_leaves_out_a_seq_is_not_followed() {
     for (_dir, store, class) in stores() {
         let cohort = store.create("c", Settings::log().lock(class)).unwrap();
@@ -314,6 +329,23 @@ fn bytes_behind_the_last_record_of_a_batch_are_corruption() {
     attachment(&cohort).append(&Body::seal(bytes, 1), Through::File, PATIENCE, |_| Ok(())).unwrap();
     let found = cohort.cursor(1).and_then(|mut cursor| cursor.next_record());
     assert!(found.as_ref().is_err_and(|e| e.is_corruption()), "{found:?}");
+}
+
+#[test]
+fn a_hole_where_the_last_durable_record_stood_is_corruption() {
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::log().lock(class)).unwrap();
+        cohort.append_durable("k", &1).unwrap();
+        let from = place(&cohort).offset;
+        cohort.append_durable("k", &2).unwrap();
+        let to = place(&cohort).offset;
+        cohort.append("k", &3).unwrap();
+        die(cohort);
+        let cohort = store.cohort("c").unwrap();
+        linked(&cohort, 1).segment.write(&vec![0; (to - from) as usize], from).unwrap();
+        let error = cohort.append("k", &4).unwrap_err();
+        assert!(error.is_corruption() && error.seq() == Some(2), "{class:?}: {error}");
+    }
 }
 
 /// A hole in a segment that is followed by others: they may tell that what stood there was durable.
@@ -471,6 +503,31 @@ fn a_snapshot_that_cannot_be_read_back_is_not_published_and_the_old_one_stays() 
     assert_eq!(cohort.view().unwrap().get("key").unwrap().unwrap().json(), "2");
     cohort.compact().unwrap();
     assert!(!cohort.verify().unwrap().is_damaged());
+}
+
+/// Threads that share a handle wait for each other before they read. Those with handles of their own meet at the lock only.
+#[test]
+fn updates_through_handles_of_their_own_lose_none() {
+    const THREADS: u64 = 4;
+    const TIMES: u64 = 300;
+    for (_dir, store, class) in stores() {
+        let cohort = store.create("c", Settings::latest().lock(class)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let own = store.cohort("c").unwrap();
+                scope.spawn(move || {
+                    for _ in 0..TIMES {
+                        let add_one = |old: Option<&crate::Entry>| {
+                            Ok(Some(old.map_or(Ok(0), |entry| entry.to::<u64>())? + 1))
+                        };
+                        own.update("n", add_one).unwrap();
+                    }
+                });
+            }
+        });
+        let sum: u64 = cohort.view().unwrap().get("n").unwrap().unwrap().to().unwrap();
+        assert_eq!((sum, cohort.last_seq().unwrap()), (THREADS * TIMES, THREADS * TIMES), "{class:?}");
+    }
 }
 
 #[test]
