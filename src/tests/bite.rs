@@ -332,19 +332,25 @@ fn bytes_behind_the_last_record_of_a_batch_are_corruption() {
 }
 
 #[test]
-fn a_hole_where_the_last_durable_record_stood_is_corruption() {
-    for (_dir, store, class) in stores() {
+fn a_hole_where_the_last_durable_record_stood_is_corruption_and_one_behind_it_a_torn_tail() {
+    for (lost, (_dir, store, class)) in
+        [2, 3].into_iter().flat_map(|n| stores().into_iter().map(move |s| (n, s)))
+    {
         let cohort = store.create("c", Settings::log().lock(class)).unwrap();
-        cohort.append_durable("k", &1).unwrap();
-        let from = place(&cohort).offset;
-        cohort.append_durable("k", &2).unwrap();
-        let to = place(&cohort).offset;
-        cohort.append("k", &3).unwrap();
+        let mut begins = vec![0];
+        for i in 1..=4 {
+            begins.push(place(&cohort).offset);
+            let append = if i <= 2 { Cohort::append_durable } else { Cohort::append };
+            append(&cohort, "k", &i).unwrap();
+        }
         die(cohort);
         let cohort = store.cohort("c").unwrap();
-        linked(&cohort, 1).segment.write(&vec![0; (to - from) as usize], from).unwrap();
-        let error = cohort.append("k", &4).unwrap_err();
-        assert!(error.is_corruption() && error.seq() == Some(2), "{class:?}: {error}");
+        let zeros = vec![0; (begins[lost + 1] - begins[lost]) as usize];
+        linked(&cohort, 1).segment.write(&zeros, begins[lost]).unwrap();
+        match cohort.append("k", &5) {
+            Err(e) => assert!(lost == 2 && e.is_corruption() && e.seq() == Some(2), "{class:?}: {e}"),
+            Ok(seq) => assert_eq!((lost, seq), (3, 3), "{class:?}"),
+        }
     }
 }
 
@@ -503,6 +509,25 @@ fn a_snapshot_that_cannot_be_read_back_is_not_published_and_the_old_one_stays() 
     assert_eq!(cohort.view().unwrap().get("key").unwrap().unwrap().json(), "2");
     cohort.compact().unwrap();
     assert!(!cohort.verify().unwrap().is_damaged());
+}
+
+/// A `flock` belongs to the open file description, which a fork shares: to unlock it in the child is to unlock the parent.
+#[cfg(unix)]
+#[test]
+fn a_guard_dropped_in_a_forked_child_unlocks_nothing() {
+    let (_dir, store) = store();
+    let cohort = store.create("c", Settings::log()).unwrap();
+    let open = || sys::LockFile::open(&cohort.home().dir, names::COMPACT_LOCK).unwrap();
+    let (lock, other) = (open(), open());
+    let mut held = lock.try_exclusive().unwrap();
+    let child = sys::in_forked_child(|| {
+        drop(held.take());
+        true
+    });
+    assert_eq!(child, Some(0));
+    assert!(held.is_some() && other.try_exclusive().unwrap().is_none(), "the parent has it still");
+    drop(held);
+    assert!(other.try_exclusive().unwrap().is_some());
 }
 
 /// Threads that share a handle wait for each other before they read. Those with handles of their own meet at the lock only.

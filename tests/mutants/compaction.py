@@ -155,6 +155,6 @@ RETIRED = [
         "src/cohort.rs",
         "⟦reader.refresh()?;⟧\n                let found",
         "",
-        file("model", "updates_of_many_threads"),
+        unit("updates_through_handles_of_their_own"),
     ),
 ]

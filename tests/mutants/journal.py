@@ -2,7 +2,6 @@
 
 from bug import Bug, file, unit
 
-FLIPPED = file("damage", "every_flipped_byte_of_a_cohort")
 FORMAT = unit("format::")
 DEAD = unit("a_writer_that_dies_at_any_step_of_an_append")
 
@@ -96,14 +95,14 @@ ENDS = [
         "src/recover.rs",
         "if ⟦place.next_seq > durable⟧ {",
         "place.next_seq >= durable",
-        FLIPPED,
+        unit("a_hole_where_the_last_durable_record_stood"),
     ),
     Bug(
         "W off by one: a torn tail is taken for corruption",
         "src/recover.rs",
         "if ⟦place.next_seq > durable⟧ {",
         "place.next_seq > durable + 1",
-        file("recover", "a_hole_behind_what_was_durable"),
+        unit("a_hole_where_the_last_durable_record_stood"),
     ),
     Bug(
         "W leaves out the watermark",
@@ -150,8 +149,8 @@ ENDS = [
     Bug(
         "a whole frame that a dead writer has left is not adopted",
         "src/journal.rs",
-        "Step::Frame(_) => ⟦{}⟧\n                Step::Moved if",
-        "break Some(self.place())",
+        "match ⟦self.scan.step()?⟧ {\n                Step::Frame(_) => {}\n                Step::Moved if",
+        "let before = self.scan.place();\nmatch self.scan.step()? { Step::Frame(_) => break Some(before), other => other }",
         DEAD,
     ),
     Bug(

@@ -74,7 +74,7 @@ LOCKS = [
         "src/sys/fork_unix.rs",
         "⟦unsafe { libc::close(fd) };⟧",
         "",
-        unit("a_forked_child_goes_on"),
+        unit("a_guard_dropped_in_a_forked_child"),
         also=(("src/sys/fork_unix.rs", "⟦(self.generation == generation())⟧.then_some(&*self.file)", "true"),),
     ),
     Bug(

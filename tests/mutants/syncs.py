@@ -304,7 +304,7 @@ BELIEVED = [
         "src/journal.rs",
         "if ⟦poisoned⟧ { self.cut(self.scan.place()) }",
         "false",
-        CARRIED,
+        unit("a_record_that_need_not_be_durable"),
     ),
     Bug(
         "a failure of which another process was told is not noticed",
