@@ -18,7 +18,7 @@ class Bug:
     also: tuple = ()
     # Only `make loom` can see it: the name of the check that should, or a part of it.
     loom: str = ""
-    # For what is redundant by design: why no test can catch it.
+    # For what is redundant by design: why leaving it out costs nothing.
     why: str = ""
 
     def places(self):
