@@ -181,7 +181,7 @@ fn a_child_that_lives_on_does_not_keep_its_dead_parents_lock() {
     });
     assert_eq!(parent, None, "killed");
     // The child may not have run yet, and lets go of it as soon as it does.
-    FileLock::exclusive(place.lock(), PATIENCE).unwrap();
+    drop(FileLock::exclusive(place.lock(), PATIENCE).unwrap());
     pipe.release();
 }
 
