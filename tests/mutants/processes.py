@@ -22,14 +22,14 @@ LOCKS = [
     ),
     Bug(
         "a slot that nobody has locked counts as alive",
-        "src/sys/control_linux.rs",
+        "src/sys/slots_linux.rs",
         "0 => Ok(⟦range.l_type != libc::F_UNLCK as libc::c_short⟧),",
         "true",
         unit("a_writer_that_dies_in_the_middle_of_a_frame"),
     ),
     Bug(
         "a slot that somebody has locked counts as dead",
-        "src/sys/control_linux.rs",
+        "src/sys/slots_linux.rs",
         "0 => Ok(⟦range.l_type != libc::F_UNLCK as libc::c_short⟧),",
         "false",
         SLOTS,
@@ -58,7 +58,7 @@ LOCKS = [
     Bug(
         "the append lock of the class file is taken shared",
         "src/sys/lock.rs",
-        "self.wait(patience, || ⟦self.try_exclusive()⟧)",
+        "fn exclusive(&self, patience: &Patience) -> Result<Locked<'_>> {\n        self.wait(patience, LONGEST_SLEEP, || ⟦self.try_exclusive()⟧)",
         "self.attempt(FileExt::try_lock_shared)",
         unit("a_forked_child_goes_on"),
     ),

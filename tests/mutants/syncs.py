@@ -85,8 +85,8 @@ LEFT_OUT = [
     Bug(
         "a cohort gets its name before the store's document is on the medium",
         "src/store.rs",
-        ".and_then(|()| ⟦self.dir.sync()⟧)",
-        NOTHING,
+        "⟦self.dir.sync()?;⟧\n            Ok((made,",
+        "",
         unit("a_cohort_has_no_name_on_the_medium"),
     ),
     Bug(
@@ -113,8 +113,8 @@ LEFT_OUT = [
     Bug(
         "who makes a cohort does not sync its name",
         "src/store.rs",
-        "Ok(true) => ⟦self.dir.sync()?⟧,",
-        "()",
+        "Ok((made, true)) => {\n                ⟦self.dir.sync()?;⟧",
+        "",
         **crashes("append to a log"),
     ),
     Bug(
@@ -193,8 +193,8 @@ LEFT_OUT = [
     ),
     Bug(
         "a segment's name in quarantine is not synced",
-        "src/compact.rs",
-        "⟦quarantine.sync()?;⟧\n        } else {",
+        "src/retire.rs",
+        "⟦quarantine.sync()?;⟧\n            } else {",
         "",
         QUARANTINE,
     ),
@@ -287,7 +287,7 @@ BELIEVED = [
     ),
     Bug(
         "a missing result is forgotten when nobody is left",
-        "src/sys/control_linux.rs",
+        "src/sys/layout_linux.rs",
         "⟦doubt()?;⟧",
         "",
         unit("a_sync_whose_result_is_missing"),
@@ -309,7 +309,7 @@ BELIEVED = [
     Bug(
         "a failure of which another process was told is not noticed",
         "src/durable.rs",
-        "if ⟦journal.is_poisoned()?⟧ {",
+        "|| ⟦self.is_marked_from(from)?⟧ {",
         "false",
         unit("a_sync_that_goes_well_after_another"),
     ),
@@ -372,7 +372,7 @@ REDUNDANT = [
     Bug(
         "the sync of the directory with the sealed segments, before a fold",
         "src/compact.rs",
-        "⟦home.dir.sync()?;⟧\n    if let Some((segment, end)) = &last {",
+        "⟦home.dir.sync()?;⟧\n    if home.settings.fold == Fold::Log {",
         "",
         why="the name of a segment is synced while it is a spare",
         **crashes("compact"),
@@ -395,8 +395,8 @@ REDUNDANT = [
     ),
     Bug(
         "the sync of the directory after segments have retired",
-        "src/compact.rs",
-        "    ⟦home.dir.sync()⟧\n}\n\n/// What earlier runs left",
+        "src/retire.rs",
+        "home.dir.remove(&names::poison(number))?;\n        }\n        ⟦home.dir.sync()⟧",
         NOTHING,
         why="segments that come back are removed by the next compaction",
         **crashes("compact"),
