@@ -398,7 +398,7 @@ fn a_waiter_that_times_out_names_the_holder_and_leaves_its_lock_alone() {
         let said = error.to_string();
         assert!(error.is_lock_timeout() && !error.is_no_space() && !error.is_io(), "{error:?}");
         assert!(said.contains("0.05 s") && said.contains("a.json.lock"), "{said}");
-        if cfg!(target_os = "linux") {
+        if cfg!(target_os = "linux") && !cfg!(tallyfold_portable) {
             assert_eq!(error.holder(), Some(holder.child.id()), "{said}");
             assert!(said.contains(&format!("process {}", holder.child.id())), "{said}");
         }
