@@ -49,7 +49,7 @@ enum Verb {
         #[arg(long, default_value_t = 10_000)]
         kills: u64,
         /// Writer processes at a time
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = WRITERS)]
         writers: u64,
     },
     /// Cut off a file system under writers, mount it again, and see what is there
@@ -67,11 +67,52 @@ enum Verb {
         #[arg(long, default_value_t = 6)]
         cycles: u64,
     },
+    /// All of these for long, and one table of them at the end
+    Long {
+        #[arg(long, default_value_t = 10_000)]
+        kills: u64,
+        #[arg(long, default_value_t = 200)]
+        cuts: u64,
+        #[arg(long, default_value_t = 10)]
+        rounds: u64,
+        #[arg(long, default_value_t = 80)]
+        cycles: u64,
+    },
     /// Show that the checks find what they are for
     #[command(hide = true)]
     SelfTest,
     #[command(hide = true)]
     Child { role: String },
+}
+
+/// Writer processes at a time, unless asked for another number.
+const WRITERS: u64 = 10;
+
+/// What came of each part, as Markdown.
+struct Table {
+    rows: Vec<String>,
+    dirty: bool,
+    /// When the part began whose row comes next.
+    begun: Instant,
+}
+
+impl Table {
+    fn row(&mut self, what: &str, verdict: Verdict) {
+        let seconds = std::mem::replace(&mut self.begun, Instant::now()).elapsed().as_secs_f64();
+        let Verdict { records, acks, lost, duplicated, invented, wrong, .. } = verdict;
+        self.dirty |= !told(&verdict);
+        self.rows.push(format!(
+            "| {what} | {records} | {acks} | {lost} | {duplicated} | {invented} | {wrong} | {seconds:.0} |"
+        ));
+    }
+
+    /// Prints all of it. Whether nothing was found.
+    fn end(&self) -> bool {
+        println!("\n| | records | acknowledged | lost | duplicated | invented | otherwise wrong | seconds |");
+        println!("|---|--:|--:|--:|--:|--:|--:|--:|");
+        self.rows.iter().for_each(|row| println!("{row}"));
+        !self.dirty
+    }
 }
 
 fn main() -> ExitCode {
@@ -128,6 +169,23 @@ fn run(args: &Args) -> Result<bool> {
         Verb::Cuts { cuts } => on_disks(&dir, |disks| cuts::run(disks, *cuts, seed), seconds),
         Verb::Syncs { rounds } => on_disks(&dir, |disks| syncs::run(disks, *rounds, seed), seconds),
         Verb::Full { cycles } => on_disks(&dir, |disks| full::run(disks, *cycles, seed), seconds),
+        Verb::Long { kills, cuts, rounds, cycles } => {
+            let mut table = Table { rows: Vec::new(), dirty: false, begun };
+            let long = kills::run(&dir, *kills, WRITERS, seed)?;
+            table.row(&format!("processes killed: {}", long.kills), long.verdict);
+            match disk::Disks::new(&dir) {
+                Ok(disks) => {
+                    table.row(&format!("disks cut off: {cuts}"), cuts::run(&disks, *cuts, seed)?);
+                    table.row(
+                        &format!("rounds of failing syncs: {rounds}"),
+                        syncs::run(&disks, *rounds, seed)?,
+                    );
+                    table.row(&format!("disks filled: {cycles}"), full::run(&disks, *cycles, seed)?);
+                }
+                Err(e) => println!("disks are skipped: {e}"),
+            }
+            Ok(table.end())
+        }
         Verb::SelfTest => self_test::run(&dir, seed),
         Verb::Child { .. } => Err("a child has no children".into()),
     }
