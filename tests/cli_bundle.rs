@@ -68,7 +68,8 @@ fn what_cannot_be_committed_is_refused_with_its_exit_code_and_changes_nothing() 
     ] {
         fixture.run(&[&commit[..], &args].concat()).fails(code, &[words]);
     }
-    fixture.run(&["bundle", "none", "--key", "k", "weights.pt"]).fails(3, &["no cohort"]);
+    fixture.run(&["bundle", "none", "--key", "k"]).fails(3, &["no cohort"]);
+    fixture.run(&["bundle", "new", "--key", "k", "weights.pt"]).says(&["made the cohort \"new\""]).ok();
     fixture.run(&["bundle", "models", "weights.pt"]).fails(2, &["--key"]);
     fixture.run(&["bundle", "models", "--key", "other"]).fails(3, &["other"]);
     assert_eq!(fixture.run(&["stats", "models", "--json"]).json()[0]["seq"], json!(1));
@@ -129,7 +130,7 @@ fn a_command_runs_once_and_what_it_prints_is_the_value() {
         run_once(&fixture, &["cache", "other", "--", "sh", "-c", script]).fails(1, &[words]);
     }
     run_once(&fixture, &["cache", "other", "--", "./no such command"]).fails(1, &["cannot be run"]);
-    run_once(&fixture, &["none", "k", "--", "true"]).fails(3, &["no cohort"]);
+    run_once(&fixture, &["new", "k", "--", "echo", "1"]).says(&["made the cohort \"new\""]).ok();
     run_once(&fixture, &["cache", "k"]).fails(2, &["COMMAND"]);
     assert_eq!(run_once(&fixture, &["cache", "other", "--", "echo", "2"]).ok(), "2\n");
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tallyfold::{Bundle, BundleFile, Cohort, Seq};
 
+use super::append;
 use super::exit::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Escaped, Output, say};
@@ -68,10 +69,14 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
-    let cohort = options.cohort(&args.cohort)?;
-    let Some(key) = &args.key else {
-        cohort.clean_bundles()?;
-        return options::detach(&cohort);
+    let (cohort, key) = match (&args.key, args.files.is_empty()) {
+        (Some(key), false) => (append::open_or_make(options, &args.cohort, true)?, key),
+        (Some(key), true) => (options.cohort(&args.cohort)?, key),
+        (None, _) => {
+            let cohort = options.cohort(&args.cohort)?;
+            cohort.clean_bundles()?;
+            return options::detach(&cohort);
+        }
     };
     let bundle = match args.files.is_empty() {
         true => cohort.open_bundle(key)?.ok_or_else(|| {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tallyfold::{Cohort, Entry, Seq};
 
+use super::append;
 use super::exit::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, say};
@@ -41,7 +42,7 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
-    let cohort = options.cohort(&args.cohort)?;
+    let cohort = append::open_or_make(options, &args.cohort, true)?;
     let entry = match cohort.once_json(&args.key, || output_of(&args.command)) {
         Ok(entry) => entry,
         Err(failure) => {
