@@ -118,7 +118,7 @@ pub(crate) struct Value<'a, 'py> {
 
 /// So many steps of the way to a fault are told.
 const SHOWN: usize = 16;
-/// What the JSON reader of the library takes is not deeper; found here before the stack is at stake.
+/// So many lists and dicts within each other the library takes; found here, where the place is known.
 const DEEPEST: u32 = 127;
 
 impl Serialize for Value<'_, '_> {
@@ -173,7 +173,7 @@ impl<'a, 'py> Value<'a, 'py> {
     }
 
     fn enter<E: serde::ser::Error>(&self) -> Result<(), E> {
-        if self.depth > DEEPEST {
+        if self.depth >= DEEPEST {
             let what = format!("it is nested deeper than {DEEPEST} levels (or holds itself)");
             return Err(self.encoding.fail(PyValueError::new_err(what)));
         }
@@ -296,7 +296,10 @@ impl<'a, 'py> Value<'a, 'py> {
         let failed = |e: PyErr| self.encoding.fail::<S::Error>(e);
         match self.replaced().map_err(failed)? {
             Replaced::By(object) => {
-                self.enter()?;
+                // What stands for itself would do so for ever.
+                if self.depth > DEEPEST {
+                    self.enter()?;
+                }
                 self.inner(&object).serialize(serializer)
             }
             Replaced::Text(text) => serializer.serialize_str(&text),
