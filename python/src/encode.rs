@@ -48,18 +48,32 @@ impl Classes {
     }
 }
 
+/// What becomes of NaN and the infinities, which JSON cannot write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nonfinite {
+    /// They are handed on as numbers, to whoever has a way to write them, as the library's records do.
+    Number,
+    Null,
+    Refused,
+}
+
 /// What is shared while one value is encoded.
 pub(crate) struct Encoding<'a, 'py> {
     py: Python<'py>,
     /// Asked for what nothing else is known to do with.
     default: Option<&'a Bound<'py, PyAny>>,
+    nonfinite: Nonfinite,
     /// Why it failed, and where: the steps from the inside out.
     failed: RefCell<Option<(PyErr, Vec<String>)>>,
 }
 
 impl<'a, 'py> Encoding<'a, 'py> {
     pub(crate) fn new(py: Python<'py>, default: Option<&'a Bound<'py, PyAny>>) -> Encoding<'a, 'py> {
-        Encoding { py, default, failed: RefCell::new(None) }
+        Encoding { py, default, nonfinite: Nonfinite::Number, failed: RefCell::new(None) }
+    }
+
+    pub(crate) fn nonfinite(self, nonfinite: Nonfinite) -> Encoding<'a, 'py> {
+        Encoding { nonfinite, ..self }
     }
 
     pub(crate) fn value(&'a self, object: &'a Bound<'py, PyAny>) -> Value<'a, 'py> {
@@ -127,7 +141,7 @@ impl Serialize for Value<'_, '_> {
         let (object, encoding) = (self.object, self.encoding);
         let failed = |e: PyErr| encoding.fail::<S::Error>(e);
         if let Ok(float) = object.cast_exact::<PyFloat>() {
-            serializer.serialize_f64(float.extract().map_err(failed)?)
+            self.float(float.extract().map_err(failed)?, serializer)
         } else if let Ok(text) = object.cast_exact::<PyString>() {
             serializer.serialize_str(text.to_str().map_err(failed)?)
         } else if let Ok(int) = object.cast_exact::<PyInt>() {
@@ -154,6 +168,18 @@ impl<'a, 'py> Value<'a, 'py> {
         'a: 'b,
     {
         Value { object, encoding: self.encoding, depth: self.depth + 1 }
+    }
+
+    #[inline]
+    fn float<S: Serializer>(&self, float: f64, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.encoding.nonfinite {
+            Nonfinite::Null if !float.is_finite() => serializer.serialize_unit(),
+            Nonfinite::Refused if !float.is_finite() => {
+                let what = PyValueError::new_err(format!("JSON has no {float}"));
+                Err(self.encoding.fail(what))
+            }
+            _ => serializer.serialize_f64(float),
+        }
     }
 
     fn int<S: Serializer>(&self, int: &Bound<'py, PyAny>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -304,7 +330,7 @@ impl<'a, 'py> Value<'a, 'py> {
             }
             Replaced::Text(text) => serializer.serialize_str(&text),
             Replaced::Number(text) => self.number(Ok(text), serializer),
-            Replaced::Float(float) => serializer.serialize_f64(float),
+            Replaced::Float(float) => self.float(float, serializer),
             Replaced::Null => serializer.serialize_unit(),
             Replaced::Elements(iterable) => {
                 let elements = iterable.try_iter().map_err(failed)?;
