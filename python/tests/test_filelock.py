@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -331,7 +332,8 @@ def rounds(make, path, marker, n, overlaps):
             except FileExistsError:
                 overlaps.value += 1
                 continue
-            os.stat(path)
+            # Long enough for somebody else to come.
+            time.sleep(0.001)
             os.unlink(marker)
 
 
