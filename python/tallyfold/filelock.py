@@ -6,8 +6,8 @@
         ...
 
 It locks by `flock`, as that package does on Unix, so both exclude each other on the same path and a program may move over file
-by file. Who waits is woken in turn rather than starved, a timeout names the process that has the lock, a lock file is never removed,
-and what a forked child inherits of a lock is nothing: it neither holds it nor can unlock it.
+by file. Who waits is woken in turn rather than starved, a timeout names the process that has the lock, a lock file is never
+removed, and what a forked child inherits of a lock is nothing: it neither holds it nor can unlock it.
 """
 
 from __future__ import annotations
@@ -125,14 +125,14 @@ class FileLock(contextlib.ContextDecorator):
 
     - `timeout`: seconds to wait; negative (the default) or infinite: for ever; 0: try once.
     - `mode`: the rights of a lock file that is made (-1: what the umask leaves). One that is there keeps its own.
-    - `thread_local`: whether each thread that uses this object has, or waits for, a lock of its own. False: whatever one thread has
-      acquired counts for all.
+    - `thread_local`: whether each thread that uses this object has, or waits for, a lock of its own. False: whatever one thread
+      has acquired counts for all.
     - `blocking`: False: try once, whatever the timeout.
     - `is_singleton`: whether equal paths give one object (`ValueError` if its other arguments differ).
     - `poll_interval`: taken for compatibility; those who wait take turns.
 
-    It is re-entrant: acquired several times, it must be released as often. Two objects with one path are two owners, so a thread that
-    holds one waits for itself if it acquires the other.
+    It is re-entrant: acquired several times, it must be released as often. Two objects with one path are two owners, so a thread
+    that holds one waits for itself if it acquires the other.
     """
 
     _singletons: "weakref.WeakValueDictionary[tuple[type, str], FileLock]" = weakref.WeakValueDictionary()
@@ -149,11 +149,12 @@ class FileLock(contextlib.ContextDecorator):
                 there = cls._singletons[key] = super().__new__(cls)
             return there
 
-    def __init__(self, lock_file: _StrPath, timeout: float = -1, mode: int = -1, thread_local: bool = True, *, blocking: bool = True,
-                 is_singleton: bool = False, poll_interval: float = 0.05) -> None:
+    def __init__(self, lock_file: _StrPath, timeout: float = -1, mode: int = -1, thread_local: bool = True, *,
+                 blocking: bool = True, is_singleton: bool = False, poll_interval: float = 0.05) -> None:
         given = (float(timeout), mode, thread_local, blocking)
         if getattr(self, "_given", given) != given:
-            raise ValueError(f"the one FileLock of {os.fspath(lock_file)} was made with other arguments: {self._given}, not {given}")
+            there = f"the one FileLock of {os.fspath(lock_file)}"
+            raise ValueError(f"{there} was made with other arguments: {self._given}, not {given}")
         if hasattr(self, "_given"):
             return
         self._lock_file = os.fspath(lock_file)
@@ -214,7 +215,8 @@ class FileLock(contextlib.ContextDecorator):
             os.close(descriptor)
 
     def release(self, force: bool = False) -> None:
-        """Gives the lock back once it was released as often as it was acquired; `force`: at once. Does nothing if it is not had."""
+        """Gives the lock back once it was released as often as it was acquired; `force`: at once. Does nothing if it is not
+        had."""
         held = self._held()
         # Asked first, for a thread that waits has the turn.
         if held.native is None:

@@ -182,7 +182,9 @@ def test_values_and_keys_that_pipelines_pass_become_json_in_their_order(path):
         ("how much", decimal.Decimal("0.25")),
         ("a", (1, None)),
     ])
-    expected = {"TRAINING": "TRAINING", "3": [1, 2], "when": "2026-01-08T12:00:01", "where": "runs/x", "how much": 0.25, "a": [1, None]}
+    expected = {
+        "TRAINING": "TRAINING", "3": [1, 2], "when": "2026-01-08T12:00:01", "where": "runs/x", "how much": 0.25, "a": [1, None],
+    }
     FileLockHelper.write_json_with_lock(path, data)
     assert list(json.loads(path.read_text()).items()) == list(expected.items())
     atomic_json_write(path, data)
@@ -349,7 +351,8 @@ def test_the_lock_that_is_held_is_the_one_that_others_take(path):
     assert not isinstance(caught.value, TimeoutError)
 
 
-@pytest.mark.parametrize("wrong", [object(), {"a": b"bytes"}, {("a", "b"): 1}, [lambda: 1]], ids=["object", "bytes", "key", "function"])
+@pytest.mark.parametrize("wrong", [object(), {"a": b"bytes"}, {("a", "b"): 1}, [lambda: 1]],
+                         ids=["object", "bytes", "key", "function"])
 def test_what_has_no_json_is_a_type_error_and_the_file_stays(path, wrong):
     put(path, "[1]")
     metrics = path.with_name("metrics.json")

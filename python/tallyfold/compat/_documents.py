@@ -33,7 +33,8 @@ def text(data: Any, **arguments: Any) -> str:
     """The JSON text of any value that the package knows (see the table in its README), laid out as `json.dumps` does with these
     arguments. NaN and the infinities, which JSON cannot write, become null; with `allow_nan=False` they are refused.
 
-    With `cls` or `skipkeys` the value goes to `json` as it is. Raises `TypeError` and `ValueError` that name the place in the value.
+    With `cls` or `skipkeys` the value goes to `json` as it is. Raises `TypeError` and `ValueError` that name the place in the
+    value.
     """
     allow_nan = arguments.pop("allow_nan", True)
     if arguments.get("cls") is None and not arguments.get("skipkeys"):
@@ -44,7 +45,8 @@ def text(data: Any, **arguments: Any) -> str:
 @contextlib.contextmanager
 def replacing(path: StrPath, lock: _tallyfold.FileLock) -> Iterator[str]:
     """Gives the path of a temporary file, which replaces the one at `path` at the end: synced, with that one's mode, where a link
-    leads. If the body fails, or the lock has become worthless (`tallyfold.Conflict`), the old file stays and the temporary one goes."""
+    leads. If the body fails, or the lock has become worthless (`tallyfold.Conflict`), the old file stays and the temporary one
+    goes."""
     file = _tallyfold.AtomicFile(absolute(path))
     try:
         yield str(file.path)
@@ -66,7 +68,8 @@ def beside(path: StrPath) -> str:
 
 
 def checked_call(function: Callable[[Any], Any], data: Any) -> Any:
-    """The new data of an update. None is refused: a function that changes its argument and returns nothing would empty the file."""
+    """The new data of an update. None is refused: a function that changes its argument and returns nothing would empty the
+    file."""
     new = function(data)
     if new is None:
         raise Invalid(f"{getattr(function, '__name__', function)} returned None; return the new data. Nothing was written")

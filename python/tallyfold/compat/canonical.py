@@ -12,11 +12,11 @@ from ._documents import StrPath
 
 
 def _write_atomic_json_with_lock(file_path: StrPath, data: Any, lock_timeout: float = 30.0) -> None:
-    """Replaces `metrics.json`, or makes it, under `metrics.lock`: sorted keys, indented by 2, a newline at the end; equal values have
-    equal bytes. The file is synced before it replaces the old one, and the directory after. `lock_timeout` in seconds.
+    """Replaces `metrics.json`, or makes it, under `metrics.lock`: sorted keys, indented by 2, a newline at the end; equal values
+    have equal bytes. The file is synced before it replaces the old one, and the directory after. `lock_timeout` in seconds.
 
-    Raises `IOError` if the lock is not had in time (then a `TimeoutError` as well) or the system refuses something; `TypeError` or
-    `ValueError` for what has no JSON. The old file is as it was then.
+    Raises `IOError` if the lock is not had in time (then a `TimeoutError` as well) or the system refuses something; `TypeError`
+    or `ValueError` for what has no JSON. The old file is as it was then.
     """
     path = pathlib.Path(file_path)
     lock_file = path.with_suffix(".lock")

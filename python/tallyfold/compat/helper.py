@@ -12,8 +12,8 @@ from ._documents import StrPath
 
 
 class FileLockHelper:
-    """Class methods only. Timeouts are in seconds, `DEFAULT_TIMEOUT` unless given; `retry_delay` is taken and means nothing, for those
-    who wait take turns. Missing directories are made.
+    """Class methods only. Timeouts are in seconds, `DEFAULT_TIMEOUT` unless given; `retry_delay` is taken and means nothing, for
+    those who wait take turns. Missing directories are made.
 
     All raise `tallyfold.filelock.Timeout` (a `TimeoutError`) if somebody else has the lock all the time, with the file as it was.
     """
@@ -23,8 +23,8 @@ class FileLockHelper:
     @classmethod
     def read_json_with_lock(cls, file_path: StrPath, timeout: float | None = None, retry_delay: float | None = None,
                             create_if_missing: bool = False, default_data: Any = None) -> Any:
-        """The value in a JSON file, read under the shared lock. With `create_if_missing` a missing file is written with `default_data`
-        (None: an empty object) first.
+        """The value in a JSON file, read under the shared lock. With `create_if_missing` a missing file is written with
+        `default_data` (None: an empty object) first.
 
         Raises `FileNotFoundError`, and `json.JSONDecodeError` that names the file.
         """
@@ -45,7 +45,8 @@ class FileLockHelper:
     @classmethod
     def write_json_with_lock(cls, file_path: StrPath, data: Any, timeout: float | None = None, retry_delay: float | None = None,
                              indent: int | None = 2, ensure_ascii: bool = False) -> None:
-        """Replaces a JSON file, or makes it. Raises `TypeError` or `ValueError` for what has no JSON: the file is as it was then."""
+        """Replaces a JSON file, or makes it. Raises `TypeError` or `ValueError` for what has no JSON: the file is as it was
+        then."""
         content = _documents.text(data, indent=indent, ensure_ascii=ensure_ascii)
         with cls._locked(file_path, timeout) as lock:
             _documents.replace(file_path, content, lock)
@@ -53,11 +54,12 @@ class FileLockHelper:
     @classmethod
     def update_json_with_lock(cls, file_path: StrPath, update_func: Callable[[Any], Any], timeout: float | None = None,
                               retry_delay: float | None = None, create_if_missing: bool = True, default_data: Any = None) -> Any:
-        """Reads a JSON file, calls `update_func` with the value, writes what it returns, and returns that; all under the lock, so that
-        of many who do this none loses what another one wrote. For a missing file the function gets `default_data` (None: `{}`).
+        """Reads a JSON file, calls `update_func` with the value, writes what it returns, and returns that; all under the lock, so
+        that of many who do this none loses what another one wrote. For a missing file the function gets `default_data` (None:
+        `{}`).
 
-        Raises `FileNotFoundError` without `create_if_missing`; `json.JSONDecodeError` for a file that cannot be read, which stays as it
-        is; `ValueError` if the function returns None; `TypeError` for what has no JSON; whatever the function raises.
+        Raises `FileNotFoundError` without `create_if_missing`; `json.JSONDecodeError` for a file that cannot be read, which stays
+        as it is; `ValueError` if the function returns None; `TypeError` for what has no JSON; whatever the function raises.
         """
         with cls._locked(file_path, timeout) as lock:
             try:
@@ -81,8 +83,9 @@ class FileLockHelper:
 
     @classmethod
     def cleanup_lock_files(cls, directory: StrPath) -> int:
-        """Removes the lock files in a directory (not below it) that nobody has, and returns how many. Those in use stay. While older
-        programs that lock by themselves still run, do not call it: they do not look whether their lock file is still there."""
+        """Removes the lock files in a directory (not below it) that nobody has, and returns how many. Those in use stay. While
+        older programs that lock by themselves still run, do not call it: they do not look whether their lock file is still
+        there."""
         try:
             return _tallyfold._cleanup_lock_files(directory)
         except FileNotFoundError:

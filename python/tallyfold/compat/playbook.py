@@ -7,7 +7,8 @@ from ._documents import StrPath
 
 
 def _acquire_playbook_lock(lock_file_path: StrPath, exclusive: bool = True, timeout: float = 30.0) -> _tallyfold.FileLock:
-    """The lock on this lock file, to be handed to `_release_playbook_lock`. Waits `timeout` seconds; missing directories are made.
+    """The lock on this lock file, to be handed to `_release_playbook_lock`. Waits `timeout` seconds; missing directories are
+    made.
 
     Raises `TimeoutError`; another `OSError` for what the system refuses.
     """

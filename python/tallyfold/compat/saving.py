@@ -1,4 +1,5 @@
-"""`file_lock`, `atomic_write`, `atomic_json_write`, `atomic_model_save`, `verify_lock_support`: files saved under `a.json.lock`."""
+"""`file_lock`, `atomic_write`, `atomic_json_write`, `atomic_model_save`, `verify_lock_support`: files saved under
+`a.json.lock`."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ FileLockTimeoutError = Timeout
 
 @contextlib.contextmanager
 def file_lock(filepath: StrPath, timeout: float = 30, poll_interval: float = 0.1) -> Iterator[None]:
-    """Holds the exclusive lock of a file, `a.json.lock`, for a `with`. Waits `timeout` seconds; `poll_interval` is taken and means
-    nothing, for those who wait take turns. Not re-entrant: `atomic_write` of the same file inside would wait for itself.
+    """Holds the exclusive lock of a file, `a.json.lock`, for a `with`. Waits `timeout` seconds; `poll_interval` is taken and
+    means nothing, for those who wait take turns. Not re-entrant: `atomic_write` of the same file inside would wait for itself.
 
     Raises `FileLockTimeoutError`, and `FileLockError` if there can be no lock.
     """
@@ -44,9 +45,10 @@ def _locked(filepath: StrPath, timeout: float) -> Iterator[_tallyfold.FileLock]:
 
 
 @contextlib.contextmanager
-def atomic_write(filepath: StrPath, mode: str = "w", encoding: str | None = "utf-8", lock_timeout: float = 30) -> Iterator[IO[Any]]:
-    """A file object, for a `with`, whose content replaces the file at the end; if the body fails the old file stays. `mode` is "w",
-    "wt" or "wb" ("+" may be added): there is nothing to append to. `lock_timeout` in seconds.
+def atomic_write(filepath: StrPath, mode: str = "w", encoding: str | None = "utf-8",
+                 lock_timeout: float = 30) -> Iterator[IO[Any]]:
+    """A file object, for a `with`, whose content replaces the file at the end; if the body fails the old file stays. `mode` is
+    "w", "wt" or "wb" ("+" may be added): there is nothing to append to. `lock_timeout` in seconds.
 
     Raises `FileLockTimeoutError`, `FileLockError`, `ValueError` for another mode, `OSError` for what the system refuses.
     """
@@ -58,8 +60,8 @@ def atomic_write(filepath: StrPath, mode: str = "w", encoding: str | None = "utf
 
 
 def atomic_json_write(filepath: StrPath, data: Any, lock_timeout: float = 30, **json_kwargs: Any) -> None:
-    """Replaces a JSON file, or makes it. `json_kwargs` are those of `json.dumps`, but that NaN and the infinities become null, or with
-    `allow_nan=False` are refused. `lock_timeout` in seconds.
+    """Replaces a JSON file, or makes it. `json_kwargs` are those of `json.dumps`, but that NaN and the infinities become null, or
+    with `allow_nan=False` are refused. `lock_timeout` in seconds.
 
     Raises `TypeError` or `ValueError` for what has no JSON; else as `atomic_write`.
     """
@@ -70,9 +72,9 @@ def atomic_json_write(filepath: StrPath, data: Any, lock_timeout: float = 30, **
 
 def atomic_model_save(model: Any, filepath: StrPath, save_func: Callable[[Any, str], Any] | None = None,
                       lock_timeout: float = 60) -> None:
-    """Calls `save_func(model, temp_path)`, which writes a file there, and puts that in place. The temporary path is a string with the
-    same extension, in the same directory. Without `save_func` the model is pickled, as `pickle.load` and `joblib.load` read it.
-    `lock_timeout` in seconds.
+    """Calls `save_func(model, temp_path)`, which writes a file there, and puts that in place. The temporary path is a string with
+    the same extension, in the same directory. Without `save_func` the model is pickled, as `pickle.load` and `joblib.load` read
+    it. `lock_timeout` in seconds.
 
     Raises what `save_func` raises, with the old file as it was; else as `atomic_write`.
     """
@@ -85,10 +87,11 @@ def atomic_model_save(model: Any, filepath: StrPath, save_func: Callable[[Any, s
 
 
 def verify_lock_support(directory: StrPath | None = None) -> dict[str, Any]:
-    """Tries in a directory (None: the current one) whether two processes exclude each other by locks. It takes a few milliseconds.
+    """Tries in a directory (None: the current one) whether two processes exclude each other by locks. It takes a few
+    milliseconds.
 
-    `supported`: in all ways tried they did. `directory`, `file_system` ("ext4"), `other_hosts` (whether others may write there, whose
-    locks were not tried; None: not known), `checks` (from each sentence to True, False, or None if it could not be tried) and
-    `report`, all of it as text. Raises `OSError` if nothing can be made or locked there.
+    `supported`: in all ways tried they did. `directory`, `file_system` ("ext4"), `other_hosts` (whether others may write there,
+    whose locks were not tried; None: not known), `checks` (from each sentence to True, False, or None if it could not be tried)
+    and `report`, all of it as text. Raises `OSError` if nothing can be made or locked there.
     """
     return _tallyfold._verify_lock_support(os.getcwd() if directory is None else directory)
