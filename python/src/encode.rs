@@ -48,18 +48,32 @@ impl Classes {
     }
 }
 
+/// What becomes of NaN and the infinities, which JSON cannot write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nonfinite {
+    /// They are handed on as numbers, to whoever has a way to write them, as the library's records do.
+    Number,
+    Null,
+    Refused,
+}
+
 /// What is shared while one value is encoded.
 pub(crate) struct Encoding<'a, 'py> {
     py: Python<'py>,
     /// Asked for what nothing else is known to do with.
     default: Option<&'a Bound<'py, PyAny>>,
+    nonfinite: Nonfinite,
     /// Why it failed, and where: the steps from the inside out.
     failed: RefCell<Option<(PyErr, Vec<String>)>>,
 }
 
 impl<'a, 'py> Encoding<'a, 'py> {
     pub(crate) fn new(py: Python<'py>, default: Option<&'a Bound<'py, PyAny>>) -> Encoding<'a, 'py> {
-        Encoding { py, default, failed: RefCell::new(None) }
+        Encoding { py, default, nonfinite: Nonfinite::Number, failed: RefCell::new(None) }
+    }
+
+    pub(crate) fn nonfinite(self, nonfinite: Nonfinite) -> Encoding<'a, 'py> {
+        Encoding { nonfinite, ..self }
     }
 
     pub(crate) fn value(&'a self, object: &'a Bound<'py, PyAny>) -> Value<'a, 'py> {
@@ -118,7 +132,7 @@ pub(crate) struct Value<'a, 'py> {
 
 /// So many steps of the way to a fault are told.
 const SHOWN: usize = 16;
-/// What the JSON reader of the library takes is not deeper; found here before the stack is at stake.
+/// So many lists and dicts within each other the library takes; found here, where the place is known.
 const DEEPEST: u32 = 127;
 
 impl Serialize for Value<'_, '_> {
@@ -127,7 +141,7 @@ impl Serialize for Value<'_, '_> {
         let (object, encoding) = (self.object, self.encoding);
         let failed = |e: PyErr| encoding.fail::<S::Error>(e);
         if let Ok(float) = object.cast_exact::<PyFloat>() {
-            serializer.serialize_f64(float.extract().map_err(failed)?)
+            self.float(float.extract().map_err(failed)?, serializer)
         } else if let Ok(text) = object.cast_exact::<PyString>() {
             serializer.serialize_str(text.to_str().map_err(failed)?)
         } else if let Ok(int) = object.cast_exact::<PyInt>() {
@@ -156,6 +170,18 @@ impl<'a, 'py> Value<'a, 'py> {
         Value { object, encoding: self.encoding, depth: self.depth + 1 }
     }
 
+    #[inline]
+    fn float<S: Serializer>(&self, float: f64, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.encoding.nonfinite {
+            Nonfinite::Null if !float.is_finite() => serializer.serialize_unit(),
+            Nonfinite::Refused if !float.is_finite() => {
+                let what = PyValueError::new_err(format!("JSON has no {float}"));
+                Err(self.encoding.fail(what))
+            }
+            _ => serializer.serialize_f64(float),
+        }
+    }
+
     fn int<S: Serializer>(&self, int: &Bound<'py, PyAny>, serializer: S) -> Result<S::Ok, S::Error> {
         if let Ok(int) = int.extract::<i64>() {
             return serializer.serialize_i64(int);
@@ -173,7 +199,7 @@ impl<'a, 'py> Value<'a, 'py> {
     }
 
     fn enter<E: serde::ser::Error>(&self) -> Result<(), E> {
-        if self.depth > DEEPEST {
+        if self.depth >= DEEPEST {
             let what = format!("it is nested deeper than {DEEPEST} levels (or holds itself)");
             return Err(self.encoding.fail(PyValueError::new_err(what)));
         }
@@ -296,12 +322,15 @@ impl<'a, 'py> Value<'a, 'py> {
         let failed = |e: PyErr| self.encoding.fail::<S::Error>(e);
         match self.replaced().map_err(failed)? {
             Replaced::By(object) => {
-                self.enter()?;
+                // What stands for itself would do so for ever.
+                if self.depth > DEEPEST {
+                    self.enter()?;
+                }
                 self.inner(&object).serialize(serializer)
             }
             Replaced::Text(text) => serializer.serialize_str(&text),
             Replaced::Number(text) => self.number(Ok(text), serializer),
-            Replaced::Float(float) => serializer.serialize_f64(float),
+            Replaced::Float(float) => self.float(float, serializer),
             Replaced::Null => serializer.serialize_unit(),
             Replaced::Elements(iterable) => {
                 let elements = iterable.try_iter().map_err(failed)?;

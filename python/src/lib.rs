@@ -4,6 +4,7 @@ mod cohort;
 mod decode;
 mod encode;
 mod error;
+mod files;
 mod log;
 mod store;
 mod view;
@@ -18,5 +19,6 @@ fn _tallyfold(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<view::Items>()?;
     module.add_class::<log::Log>()?;
     module.add_class::<log::Record>()?;
+    files::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

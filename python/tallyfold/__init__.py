@@ -37,6 +37,7 @@ from .errors import (
     UnsafeFileSystem,
     Unsupported,
 )
+from .filelock import FileLock
 
 __all__ = [
     "Cohort",
@@ -44,6 +45,7 @@ __all__ = [
     "Conflict",
     "Corruption",
     "DurabilityUnknown",
+    "FileLock",
     "Invalid",
     "LockTimeout",
     "Log",

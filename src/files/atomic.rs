@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Options, names};
+use super::{FileLock, Options, names};
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, LockFile, PerProcess, Reach, Target, Temporary, Wanted};
 
@@ -117,14 +117,27 @@ impl AtomicFile {
         self.publish()
     }
 
+    /// Puts it in its place, if that lock is still held then: it is asked as late as can be, for what somebody else wrote
+    /// under another lock file must not be overwritten.
+    ///
+    /// # Errors
+    /// As [`atomic_write`]; `is_conflict` if the lock file was removed or replaced meanwhile. Nothing is written then.
+    pub fn commit_under(mut self, lock: &FileLock) -> Result<()> {
+        self.settle()?;
+        if !lock.is_held() {
+            return Err(lock_was_replaced(lock.path()));
+        }
+        self.publish()
+    }
+
     /// The first half of `commit`: whatever can fail for long or with reason.
-    pub(super) fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self) -> Result<()> {
         self.write_out()?;
         self.temporary.settle(&self.target, self.durable)
     }
 
     /// The second half: the rename.
-    pub(super) fn publish(self) -> Result<()> {
+    fn publish(self) -> Result<()> {
         self.temporary.publish(&self.target, self.durable)
     }
 
@@ -213,8 +226,8 @@ fn remove_leftover(path: &Path, now: SystemTime, left_for: Duration) -> Result<b
     }
 }
 
-/// What update says when its lock has become worthless under it.
-pub(super) fn lock_was_replaced(lock: &Path) -> Error {
+/// What is said when a lock has become worthless under its holder.
+fn lock_was_replaced(lock: &Path) -> Error {
     Error::new(Kind::Conflict, "the lock file was removed or replaced while it was held")
         .at(lock)
         .advise("nothing was written; see who removes lock files that are in use, and try again")

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::atomic::lock_was_replaced;
 use super::{AtomicFile, FileLock, Json, Options, json, lock_path};
 use crate::error::{Error, Kind, Result};
 use crate::{sys, value};
@@ -122,12 +121,7 @@ fn update<T: Serialize + DeserializeOwned, E>(
     let text = Json::of_with(&new, options.nonfinite).map_err(|e| e.at(path))?.text(options);
     let mut file = AtomicFile::create(path, options)?;
     file.put(text.as_bytes())?;
-    file.settle()?;
-    // Asked as late as can be: what somebody else wrote under another lock file must not be overwritten.
-    if !lock.is_held() {
-        return Err(lock_was_replaced(&lock_file).into());
-    }
-    file.publish()?;
+    file.commit_under(&lock)?;
     Ok(new)
 }
 
