@@ -173,7 +173,7 @@ impl<'a, 'py> Value<'a, 'py> {
     }
 
     fn enter<E: serde::ser::Error>(&self) -> Result<(), E> {
-        if self.depth > DEEPEST {
+        if self.depth >= DEEPEST {
             let what = format!("it is nested deeper than {DEEPEST} levels (or holds itself)");
             return Err(self.encoding.fail(PyValueError::new_err(what)));
         }
