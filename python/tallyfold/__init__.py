@@ -171,7 +171,8 @@ class Cohort(_tallyfold.Cohort):
     @property
     def settings(self) -> dict[str, Any]:
         """Its settings, as `cohort.json` held them when it was opened."""
-        return _json.loads(self._settings())
+        settings: dict[str, Any] = _json.loads(self._settings())
+        return settings
 
     def alter(self, **settings: Any) -> dict[str, Any]:
         """Alters settings, all but the fold and the class of lock; None gives one its default back. Returns all of them.
@@ -179,7 +180,8 @@ class Cohort(_tallyfold.Cohort):
         What `retain` says counts from the next compaction on, in running processes too; the others count where the cohort is next
         opened. `Invalid` for settings that cannot be, `LockTimeout` while somebody compacts: nothing is altered then.
         """
-        return _json.loads(self._alter(_json.dumps(settings)))
+        altered: dict[str, Any] = _json.loads(self._alter(_json.dumps(settings)))
+        return altered
 
     def with_timeout(self, seconds: float) -> "Cohort":
         """Another handle on the cohort, with this patience for locks."""
@@ -226,8 +228,8 @@ class Cohort(_tallyfold.Cohort):
         return {"done": done, "seq": seq, "records": records, "entries": entries, "bytes": size}
 
     def mirror(self, path: str | _os.PathLike[str] | None = None, *, key: str | None = None) -> dict[str, Any]:
-        """Writes the state as it is now to the file that the setting `mirror` names: `{"path", "seq", "entries"}`. With a `path` to
-        that one, as plain JSON `{key: value}`; with a `key`, too, the value of that key.
+        """Writes the state as it is now to the file that the setting `mirror` names; with a `path` to that one, as plain JSON
+        `{key: value}`; with a `key`, too, the value of that key. Returns `{"path", "seq", "entries"}`.
 
         `Invalid` if there is no such setting, or no entry of the key. The file is the old one or the new one at any time.
         """
@@ -238,7 +240,8 @@ class Cohort(_tallyfold.Cohort):
 
     def stats(self) -> dict[str, Any]:
         """Sizes and positions."""
-        return _json.loads(self._stats())
+        stats: dict[str, Any] = _json.loads(self._stats())
+        return stats
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (_os.path.abspath(self._store_path), self.name, self._timeout))
