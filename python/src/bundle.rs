@@ -70,8 +70,8 @@ impl NewBundle {
 
     /// Copies the file at `source` into the bundle, and syncs the copy.
     ///
-    /// `Conflict` if it was changed meanwhile, `UnsafeFile` for a link, a pipe or a directory, `Invalid` for a name that is taken or
-    /// that no file of a bundle can have, `NoSpace`.
+    /// `Conflict` if it was changed meanwhile, `UnsafeFile` for a link, a pipe or a directory, `Invalid` for a name that is
+    /// taken or that no file of a bundle can have, `NoSpace`.
     fn add_file(&self, py: Python<'_>, name: &str, source: PathBuf) -> PyResult<()> {
         self.with(py, |new| new.add_file(name, &source).map(drop))
     }
@@ -87,12 +87,12 @@ impl NewBundle {
         self.with(py, |new| new.create(name))
     }
 
-    /// Commits the files with a value: all of it is the key's bundle from now on, and survives a power cut; or none of it. Returns
-    /// it.
+    /// Commits the files with a value: all of it is the key's bundle from now on, and survives a power cut; or none of it.
+    /// Returns it.
     ///
-    /// `default` is asked for objects in the value that have no JSON value. `UnsafeFile` or `Invalid` for a link, a directory or
-    /// anything else in `path` that is no file of a bundle, `Corruption` for a copied file that was changed since, `NoSpace`. After
-    /// any error but `DurabilityUnknown` the key has the bundle that it had; this one is given up.
+    /// `default` is asked for objects in the value that have no JSON value. `UnsafeFile` or `Invalid` for a link, a directory
+    /// or anything else in `path` that is no file of a bundle, `Corruption` for a copied file that was changed since,
+    /// `NoSpace`. After any error but `DurabilityUnknown` the key has the bundle that it had; this one is given up.
     #[pyo3(signature = (value = None, *, default = None))]
     fn commit(
         &self,
@@ -168,7 +168,8 @@ impl Bundle {
         decode(py, self.bundle.json(), self.bundle.nonfinite())
     }
 
-    /// What could not be done after the commit, or None: the link `latest`, or the removal of older versions. The next writer does it.
+    /// What could not be done after the commit, or None: the link `latest`, or the removal of older versions. The next writer
+    /// does it.
     #[getter]
     fn unfinished(&self) -> Option<String> {
         self.bundle.unfinished().map(ToString::to_string)

@@ -103,8 +103,8 @@ impl Cohort {
     /// Appends a value under a key and returns its seq: from then on it survives the death of any process; `durable`: also a
     /// power cut.
     ///
-    /// `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`. `expected_key_seq`: only if the entry of
-    /// this key has this seq (0: there is none). `default` is asked for objects that have no JSON value.
+    /// `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`. `expected_key_seq`: only if
+    /// the entry of this key has this seq (0: there is none). `default` is asked for objects that have no JSON value.
     #[pyo3(signature = (value, key = "", *, durable = false, expected_seq = None, expected_key_seq = None, default = None))]
     fn append(
         &self,
@@ -160,8 +160,9 @@ impl Cohort {
         self.write(py, batch, durable, None)
     }
 
-    /// Calls `function` with the value of a key (None: there is none), and appends what it returns if nobody has changed the entry
-    /// meanwhile; else begins again. No lock is held while it runs. Returns the seq, or None if the function returned None.
+    /// Calls `function` with the value of a key (None: there is none), and appends what it returns if nobody has changed the
+    /// entry meanwhile; else begins again. No lock is held while it runs. Returns the seq, or None if the function returned
+    /// None.
     #[pyo3(signature = (key, function, *, default = None))]
     fn update(
         &self,
@@ -229,12 +230,14 @@ impl Cohort {
         query::entry_or_none(py, py.detach(|| query::in_cohort(&self.cohort, &query)))
     }
 
-    /// The value of a key; if it has no entry, `function()` computes it, once: of all processes and threads that ask for the key at
-    /// the same time one calls its function, and the others wait for the value. If that one dies or raises, another one takes over.
+    /// The value of a key; if it has no entry, `function()` computes it, once: of all processes and threads that ask for the
+    /// key at the same time one calls its function, and the others wait for the value. If that one dies or raises, another
+    /// one takes over.
     ///
     /// They wait as long as the patience of this handle (`with_timeout`), else `LockTimeout`. What the function raises passes
-    /// through, and nothing is written. None is a value too. The value is returned as it is read back: a tuple is a list. The function
-    /// runs with no lock of the cohort held; it may use the cohort and ask for other keys. A cohort whose fold is `log` is `Invalid`.
+    /// through, and nothing is written. None is a value too. The value is returned as it is read back: a tuple is a list. The
+    /// function runs with no lock of the cohort held; it may use the cohort and ask for other keys. A cohort whose fold is
+    /// `log` is `Invalid`.
     #[pyo3(signature = (key, function, *, default = None))]
     fn once<'py>(
         &self,
@@ -246,10 +249,11 @@ impl Cohort {
         once::once(py, &self.cohort, key, &function, default.as_ref())
     }
 
-    /// Begins a bundle: files and a value that become the key's newest version together, durably, or not at all. A context manager;
-    /// see `NewBundle`. `keep` older versions stay beside the new one.
+    /// Begins a bundle: files and a value that become the key's newest version together, durably, or not at all. A context
+    /// manager; see `NewBundle`. `keep` older versions stay beside the new one.
     ///
-    /// Cohorts whose fold is `latest`, `merge` or `log` take bundles; others are `Invalid`, and so is a key too long for a directory.
+    /// Cohorts whose fold is `latest`, `merge` or `log` take bundles; others are `Invalid`, and so is a key too long for a
+    /// directory.
     #[pyo3(signature = (key, *, keep = 1))]
     fn bundle(&self, py: Python<'_>, key: &str, keep: usize) -> PyResult<NewBundle> {
         let mut new = py.detach(|| self.cohort.bundle(key)).or_raise(py)?;
@@ -263,8 +267,9 @@ impl Cohort {
         Ok(py.detach(|| self.cohort.open_bundle(key)).or_raise(py)?.map(Bundle::of))
     }
 
-    /// An iterator over the records from seq `from_seq` to `to_seq`, both included, of one key or of all, that are there now or come
-    /// until it ends. `from_seq` None: from the first one that is still there; else `Compacted` if that is folded away.
+    /// An iterator over the records from seq `from_seq` to `to_seq`, both included, of one key or of all, that are there now
+    /// or come until it ends. `from_seq` None: from the first one that is still there; else `Compacted` if that is folded
+    /// away.
     #[pyo3(signature = (key = None, from_seq = None, to_seq = None))]
     fn history(
         &self,

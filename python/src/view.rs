@@ -61,9 +61,10 @@ impl View {
 
     /// The newest entry, by seq, that is what is asked for; None if there is none.
     ///
-    /// `before`: with a lower seq than this. `before_key`: with a lower seq than the entry of this key has; `NotFound` if it has
-    /// none. `where`: each of these fields equals its value; `not_`: each differs, or is not there. A field is named by the members
-    /// that lead to it, joined by dots (`"outputs.auc"`; a dot in a name is `\\.`). Values are None, booleans, numbers and strings.
+    /// `before`: with a lower seq than this. `before_key`: with a lower seq than the entry of this key has; `NotFound` if it
+    /// has none. `where`: each of these fields equals its value; `not_`: each differs, or is not there. A field is named by
+    /// the members that lead to it, joined by dots (`"outputs.auc"`; a dot in a name is `\.`). Values are None, booleans,
+    /// numbers and strings.
     #[pyo3(signature = (*, before = None, before_key = None, r#where = None, not_ = None))]
     fn previous<'py>(
         &self,

@@ -1,5 +1,6 @@
 """Of all who ask for a key, one computes it."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -131,6 +132,22 @@ def test_ctrl_c_ends_who_waits(cache, store):
         ended.set()
         computing.join()
     assert "KeyboardInterrupt" in said and cache.get("k") == 1
+
+
+def test_what_is_computed_waits_for_the_append_lock_and_is_not_computed_again(store):
+    cache = store.cohort("cache", fold="latest", lock="file", timeout=60)
+    cache.append(1, "beside")
+    calls = []
+
+    def compute():
+        lock = open(os.path.join(cache.path, "lock"), "r+")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Longer than a slice of the wait.
+        threading.Timer(0.8, lock.close).start()
+        calls.append(1)
+        return len(calls)
+
+    assert cache.once("k", compute) == 1 == cache.get("k") and calls == [1]
 
 
 def test_the_function_may_use_the_cohort_and_ask_for_other_keys(cache):

@@ -46,7 +46,8 @@ def test_an_entry_has_its_seq_key_and_value(store):
 
 def indexed(store, fold="latest"):
     c = store.cohort("index", fold=fold)
-    for key, stage, auc in [("run-7", "TRAINING", 0.5), ("run-3", "RANKING", 1), ("run-9", "TRAINING", math.nan), ("run-1", "TRAINING", 0.6)]:
+    rows = [("run-7", "TRAINING", 0.5), ("run-3", "RANKING", 1), ("run-9", "TRAINING", math.nan), ("run-1", "TRAINING", 0.6)]
+    for key, stage, auc in rows:
         c.append({"run_id": key, "stage": stage, "outputs": {"auc": auc}}, key)
     return c
 
