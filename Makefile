@@ -20,13 +20,13 @@ CRASH ?= TALLYFOLD_CRASH_ALL=1024 TALLYFOLD_CRASH_SAMPLES=60 TALLYFOLD_CRASH_AGA
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?= segment snapshot names documents operations
 
-.PHONY: demo test format lint check-tests doctest portable python bench-python loom protocol protocol-long crash fuzz storm-short storm disks deny bench
+.PHONY: demo test format lint check-mutants check-tests doctest portable python bench-python loom protocol protocol-long crash fuzz storm-short storm disks mutants deny bench
 
 demo:
 	$(CARGO) build --release --quiet
 	./target/release/tallyfold --store tallyfold-demo demo
 
-test: format lint check-tests doctest portable python loom protocol storm-short
+test: format lint check-mutants check-tests doctest portable python loom protocol storm-short
 
 format:
 	$(CARGO) fmt --all --check
@@ -37,6 +37,10 @@ lint:
 	$(CARGO) clippy --no-default-features --lib -- -D warnings
 	$(CARGO) clippy --package tallyfold-python -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+# Whether each bug that `make mutants` plants can still be planted where it was: seconds.
+check-mutants:
+	@if command -v python3 >/dev/null; then python3 tests/mutants/run.py --check; else echo 'skipped: there is no python3'; fi
 
 check-tests:
 ifeq ($(NEXTEST),yes)
@@ -116,6 +120,11 @@ fuzz:
 		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1 || exit 1; \
 	done
+
+# Whether the tests would find anything: plants bugs in a copy, says which test caught each, and puts that into
+# docs/reliability.md. Needs cargo nextest and Python 3. MUTANTS="--only seq" tries those whose names contain the word.
+mutants:
+	python3 tests/mutants/run.py --write $(MUTANTS)
 
 # Licences, sources and duplicate versions of what we depend on; needs cargo-deny (`cargo install cargo-deny --locked`).
 deny:

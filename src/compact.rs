@@ -285,12 +285,12 @@ fn write(
     };
     let temporary = names::temporary(Purpose::Snapshot, sys::random_u64());
     let written = merge(home, view, &head, &temporary, between).and_then(|()| {
-        let made = home.snapshot(&temporary)?;
-        let lost =
-            || snapshot::damaged(&home.dir.path().join(&temporary), "it is not what was written".into());
-        let made = made.filter(|made| made.head == head).ok_or_else(lost)?;
-        made.verify()?;
-        Ok(made)
+        sys::reached("snapshot written");
+        // No damage to what was folded, which would be set aside and rebuilt: that is as it was.
+        read_back(home, &head, &temporary).map_err(|e| match e.is_corruption() {
+            true => e.become_kind(Kind::Io, "the new snapshot cannot be read back"),
+            false => e,
+        })
     });
     match written {
         Ok(made) => Ok((temporary, made)),
@@ -299,6 +299,14 @@ fn write(
             Err(e)
         }
     }
+}
+
+/// The snapshot that was written, every byte of it checked.
+fn read_back(home: &Home, head: &Head, temporary: &str) -> Result<Snapshot> {
+    let lost = || snapshot::damaged(&home.dir.path().join(temporary), "it is not what was written".into());
+    let made = home.snapshot(temporary)?.filter(|made| made.head == *head).ok_or_else(lost)?;
+    made.verify()?;
+    Ok(made)
 }
 
 /// Merges the base's lines with what the tail has made of its keys. Lines that did not change are copied as bytes.

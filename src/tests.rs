@@ -1,5 +1,7 @@
 //! Tests that need what no user has: failing syncs, a network file system that is none, forks.
 
+#[cfg(unix)]
+mod bite;
 #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
 mod memory;
 #[cfg(unix)]

@@ -19,6 +19,9 @@ use crate::once;
 use crate::query::{self, Found};
 use crate::view::{View, value};
 
+/// What a compaction has done: a word, the seq, records, entries and bytes.
+type Done = (&'static str, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+
 /// One journal with its snapshot.
 #[pyclass(subclass, frozen, module = "tallyfold._tallyfold")]
 pub(crate) struct Cohort {
@@ -313,10 +316,7 @@ impl Cohort {
         py.detach(|| self.cohort.detach()).or_raise(py)
     }
 
-    fn _compact(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<(&'static str, Option<u64>, Option<u64>, Option<u64>, Option<u64>)> {
+    fn _compact(&self, py: Python<'_>) -> PyResult<Done> {
         Ok(match py.detach(|| self.cohort.compact()).or_raise(py)? {
             Compaction::Busy => ("busy", None, None, None, None),
             Compaction::Nothing => ("nothing", None, None, None, None),

@@ -6,10 +6,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use tallyfold::Error;
 
+type Is = fn(&Error) -> bool;
+
 /// The class for an error, by what a caller can react to.
 fn class(error: &Error) -> &'static str {
     // Two of these may hold of one error; the first says more.
-    let kinds: [(fn(&Error) -> bool, &str); 12] = [
+    let kinds: [(Is, &str); 12] = [
         (Error::is_lock_timeout, "LockTimeout"),
         (Error::is_conflict, "Conflict"),
         (Error::is_compacted, "Compacted"),

@@ -116,10 +116,10 @@ fn a_snapshot_newer_than_what_a_compactor_has_sealed_is_left_where_it_is() {
 }
 
 /// The story: a sync fails, and the spare that its records are carried into cannot be synced either and is removed. Meanwhile
-/// somebody has made the spare after that: a number is missing. Who was in the first segment all the time looked for the next
-/// number only, took that segment for the end, and cut it off with everything that had been appended since.
+/// somebody was about to give the number after that: one was missing then. Who was in the first segment all the time looked for
+/// the next number only, took that segment for the end, and cut it off with everything that had been appended since.
 #[test]
-fn a_writer_in_a_segment_that_was_cut_off_finds_the_journal_though_a_number_is_missing() {
+fn a_spare_made_while_the_one_before_it_is_removed_leaves_no_number_out() {
     let (_dir, store) = store();
     let settings = Settings::log().lock(LockClass::File).sync_interval(Duration::ZERO);
     let carrier = store.create("c", settings).unwrap();
@@ -144,7 +144,7 @@ fn a_writer_in_a_segment_that_was_cut_off_finds_the_journal_though_a_number_is_m
     assert!(carrier.append("k", &0).unwrap_err().is_poisoned());
     made.borrow_mut().take().unwrap().join().unwrap().unwrap();
     let segments = names(&carrier);
-    assert!(!segments.contains(&"00000002.journal".into()) && segments.contains(&"00000003.journal".into()));
+    assert!(!segments.iter().any(|name| ["00000002.journal", "00000003.journal"].contains(&&**name)));
 
     assert_eq!(maker.append("k", &4).unwrap(), 4);
     assert_eq!(stale.append("k", &5).unwrap(), 5, "it has found what was appended elsewhere");
