@@ -67,7 +67,7 @@ python: $(VENV)/ready
 # Debian keeps venv in a package of its own.
 $(VENV)/ready:
 	$(PYTHON) -m venv $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow transformers
 	touch $@
 
 # The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.

@@ -79,7 +79,8 @@ impl Cohort {
         &self.inner.writer
     }
 
-    pub(crate) fn timeout(&self) -> Duration {
+    /// The patience for locks of this handle.
+    pub fn timeout(&self) -> Duration {
         self.timeout
     }
 

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyMapping};
 use serde::{Serialize, Serializer};
 use tallyfold::{Batch, Compaction, Entry, Expect, Settings};
 
+use crate::bundle::{Bundle, NewBundle};
 use crate::encode::Encoding;
 use crate::error::OrRaise;
+use crate::history::{self, History};
 use crate::log::Log;
+use crate::once;
+use crate::query::{self, Found};
 use crate::view::{View, value};
 
 /// What a compaction has done: a word, the seq, records, entries and bytes.
@@ -102,8 +106,8 @@ impl Cohort {
     /// Appends a value under a key and returns its seq: from then on it survives the death of any process; `durable`: also a
     /// power cut.
     ///
-    /// `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`. `expected_key_seq`: only if the entry of
-    /// this key has this seq (0: there is none). `default` is asked for objects that have no JSON value.
+    /// `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`. `expected_key_seq`: only if
+    /// the entry of this key has this seq (0: there is none). `default` is asked for objects that have no JSON value.
     #[pyo3(signature = (value, key = "", *, durable = false, expected_seq = None, expected_key_seq = None, default = None))]
     fn append(
         &self,
@@ -127,11 +131,12 @@ impl Cohort {
         self.write(value.py(), batch, durable, expect)
     }
 
-    #[pyo3(signature = (items, *, durable = false, default = None))]
+    #[pyo3(signature = (items, *, durable = false, expected_seq = None, default = None))]
     fn _append_batch(
         &self,
         items: &Bound<'_, PyAny>,
         durable: bool,
+        expected_seq: Option<u64>,
         default: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
         let mut batch = Batch::new();
@@ -139,7 +144,7 @@ impl Cohort {
             let (key, value): (String, Bound<'_, PyAny>) = item?.extract()?;
             put(&mut batch, &key, &value, default)?;
         }
-        self.write(items.py(), batch, durable, None)
+        self.write(items.py(), batch, durable, expected_seq.map(Expect::Head))
     }
 
     /// Appends bytes; only to cohorts whose fold is log.
@@ -158,8 +163,9 @@ impl Cohort {
         self.write(py, batch, durable, None)
     }
 
-    /// Calls `function` with the value of a key (None: there is none), and appends what it returns if nobody has changed the entry
-    /// meanwhile; else begins again. No lock is held while it runs. Returns the seq, or None if the function returned None.
+    /// Calls `function` with the value of a key (None: there is none), and appends what it returns if nobody has changed the
+    /// entry meanwhile; else begins again. No lock is held while it runs. Returns the seq, or None if the function returned
+    /// None.
     #[pyo3(signature = (key, function, *, default = None))]
     fn update(
         &self,
@@ -206,6 +212,79 @@ impl Cohort {
         }
     }
 
+    /// The entry of a key now: `Entry(seq, key, value)`, or None. For more than one key take a `view()`.
+    fn entry<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = py.detach(|| Ok(self.cohort.view()?.get_ref(key)?.map(|entry| Found::of(key, entry))));
+        query::entry_or_none(py, found)
+    }
+
+    /// The newest entry now, as of `View.previous`. Of a cohort whose fold is `log`, the newest put that is still in the journal;
+    /// `before_key` is the last record with that key then, and none of its records is looked at.
+    #[pyo3(signature = (*, before = None, before_key = None, r#where = None, not_ = None))]
+    fn previous<'py>(
+        &self,
+        py: Python<'py>,
+        before: Option<u64>,
+        before_key: Option<String>,
+        r#where: Option<Bound<'py, PyMapping>>,
+        not_: Option<Bound<'py, PyMapping>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let query = query::query(py, before, before_key, [r#where, not_])?;
+        query::entry_or_none(py, py.detach(|| query::in_cohort(&self.cohort, &query)))
+    }
+
+    /// The value of a key; if it has no entry, `function()` computes it, once: of all processes and threads that ask for the
+    /// key at the same time one calls its function, and the others wait for the value. If that one dies or raises, another
+    /// one takes over.
+    ///
+    /// They wait as long as the patience of this handle (`with_timeout`), else `LockTimeout`. What the function raises passes
+    /// through, and nothing is written. None is a value too. The value is returned as it is read back: a tuple is a list. The
+    /// function runs with no lock of the cohort held; it may use the cohort and ask for other keys. A cohort whose fold is
+    /// `log` is `Invalid`.
+    #[pyo3(signature = (key, function, *, default = None))]
+    fn once<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        function: Py<PyAny>,
+        default: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        once::once(py, &self.cohort, key, &function, default.as_ref())
+    }
+
+    /// Begins a bundle: files and a value that become the key's newest version together, durably, or not at all. A context
+    /// manager; see `NewBundle`. `keep` older versions stay beside the new one.
+    ///
+    /// Cohorts whose fold is `latest`, `merge` or `log` take bundles; others are `Invalid`, and so is a key too long for a
+    /// directory.
+    #[pyo3(signature = (key, *, keep = 1))]
+    fn bundle(&self, py: Python<'_>, key: &str, keep: usize) -> PyResult<NewBundle> {
+        let mut new = py.detach(|| self.cohort.bundle(key)).or_raise(py)?;
+        new.keep(keep);
+        Ok(NewBundle::of(new))
+    }
+
+    /// The newest bundle of a key; None if it has none. All its files are there, with the lengths that were committed, else
+    /// `Corruption`.
+    fn open_bundle(&self, py: Python<'_>, key: &str) -> PyResult<Option<Bundle>> {
+        Ok(py.detach(|| self.cohort.open_bundle(key)).or_raise(py)?.map(Bundle::of))
+    }
+
+    /// An iterator over the records from seq `from_seq` to `to_seq`, both included, of one key or of all, that are there now
+    /// or come until it ends. `from_seq` None: from the first one that is still there; else `Compacted` if that is folded
+    /// away.
+    #[pyo3(signature = (key = None, from_seq = None, to_seq = None))]
+    fn history(
+        &self,
+        py: Python<'_>,
+        key: Option<&str>,
+        from_seq: Option<u64>,
+        to_seq: Option<u64>,
+    ) -> PyResult<History> {
+        let range = history::range(from_seq, to_seq);
+        Ok(History::of(py.detach(|| self.cohort.history(key, range)).or_raise(py)?))
+    }
+
     /// The state now: it holds everything that was acknowledged on this host before the call, and never changes.
     fn view(&self, py: Python<'_>) -> PyResult<View> {
         py.detach(|| self.cohort.view()).or_raise(py).map(View::new)
@@ -249,6 +328,26 @@ impl Cohort {
         })
     }
 
+    /// Alters settings (JSON). Returns all of them.
+    fn _alter(&self, py: Python<'_>, settings: &str) -> PyResult<String> {
+        settings_json(&py.detach(|| self.cohort.alter(|old| old.with_json(settings))).or_raise(py)?)
+    }
+
+    #[pyo3(signature = (path, key))]
+    fn _mirror(
+        &self,
+        py: Python<'_>,
+        path: Option<PathBuf>,
+        key: Option<&str>,
+    ) -> PyResult<(PathBuf, u64, u64)> {
+        let mirror = || match path {
+            Some(path) => self.cohort.mirror_to(path, key),
+            None => self.cohort.mirror(),
+        };
+        let shown = py.detach(mirror).or_raise(py)?;
+        Ok((shown.path, shown.seq, shown.entries))
+    }
+
     fn _stats(&self, py: Python<'_>) -> PyResult<String> {
         let stats = py.detach(|| self.cohort.stats()).or_raise(py)?;
         serde_json::to_string(&stats).map_err(|e| PyValueError::new_err(e.to_string()))
@@ -280,10 +379,10 @@ impl Cohort {
 }
 
 /// An object that is serialized by the library, where Python has been let go of.
-struct Object<'a> {
-    object: Py<PyAny>,
-    default: Option<&'a Py<PyAny>>,
-    raised: &'a Mutex<Option<PyErr>>,
+pub(crate) struct Object<'a> {
+    pub(crate) object: Py<PyAny>,
+    pub(crate) default: Option<&'a Py<PyAny>>,
+    pub(crate) raised: &'a Mutex<Option<PyErr>>,
 }
 
 fn keep(raised: &Mutex<Option<PyErr>>, error: PyErr) {

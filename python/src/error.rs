@@ -30,16 +30,20 @@ fn class(error: &Error) -> &'static str {
 
 /// The exception for an error.
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    build(py, error).unwrap_or_else(|e| e)
+    raise_saying(py, error, error.to_string())
 }
 
-fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+/// The exception for an error, with another text: where more is known than in the library.
+pub(crate) fn raise_saying(py: Python<'_>, error: &Error, text: String) -> PyErr {
+    build(py, error, text).unwrap_or_else(|e| e)
+}
+
+fn build(py: Python<'_>, error: &Error, text: String) -> PyResult<PyErr> {
     static RAISE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let of_name = RAISE
         .get_or_try_init(py, || PyResult::Ok(py.import("tallyfold.errors")?.getattr("_of_name")?.unbind()))?;
     let path = error.path().map(|path| path.to_path_buf());
-    let exception =
-        of_name.bind(py).call1((class(error), error.to_string(), path, error.seq(), error.holder()))?;
+    let exception = of_name.bind(py).call1((class(error), text, path, error.seq(), error.holder()))?;
     Ok(PyErr::from_value(exception))
 }
 

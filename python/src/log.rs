@@ -20,6 +20,12 @@ pub(crate) struct Record {
     record: tallyfold::Record,
 }
 
+impl Record {
+    pub(crate) fn new(record: tallyfold::Record) -> Record {
+        Record { record }
+    }
+}
+
 #[pymethods]
 impl Record {
     /// Its number in the cohort.
@@ -105,7 +111,7 @@ impl Log {
                 Ok(None)
             };
             if let Some(record) = py.detach(step).or_raise(py)? {
-                return Ok(Some(Record { record }));
+                return Ok(Some(Record::new(record)));
             }
             if !self.follow || self.timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
                 return Ok(None);

@@ -49,6 +49,11 @@ impl Store {
         Ok(Cohort::new(py.detach(create).or_raise(py)?))
     }
 
+    /// A new cohort with these settings (JSON), of all records of another one.
+    fn _refold(&self, py: Python<'_>, name: &str, new_name: &str, settings: &str) -> PyResult<u64> {
+        py.detach(|| self.store.refold(name, new_name, Settings::from_json(settings)?)).or_raise(py)
+    }
+
     /// The settings as `cohort.json` would hold them, with every default: JSON.
     #[staticmethod]
     fn _completed(py: Python<'_>, settings: &str) -> PyResult<String> {

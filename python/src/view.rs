@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyMapping, PyTuple};
 use tallyfold::EntryRef;
 
 use crate::decode::decode;
 use crate::error::OrRaise;
+use crate::query::{self, Found};
 
 /// A cohort's state at one seq. It never changes.
 #[pyclass(frozen, module = "tallyfold._tallyfold")]
@@ -50,6 +51,48 @@ impl View {
     /// The seq of the last record folded into the entry of a key; 0 if there is none.
     fn seq_of(&self, py: Python<'_>, key: &str) -> PyResult<u64> {
         Ok(self.view.get_ref(key).or_raise(py)?.map_or(0, |entry| entry.seq()))
+    }
+
+    /// The entry of a key; None if there is none.
+    fn entry<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = self.view.get_ref(key).map(|entry| entry.map(|entry| Found::of(key, entry)));
+        query::entry_or_none(py, found)
+    }
+
+    /// The newest entry, by seq, that is what is asked for; None if there is none.
+    ///
+    /// `before`: with a lower seq than this. `before_key`: with a lower seq than the entry of this key has; `NotFound` if it
+    /// has none. `where`: each of these fields equals its value; `not_`: each differs, or is not there. A field is named by
+    /// the members that lead to it, joined by dots (`"outputs.auc"`; a dot in a name is `\.`). Values are None, booleans,
+    /// numbers and strings.
+    #[pyo3(signature = (*, before = None, before_key = None, r#where = None, not_ = None))]
+    fn previous<'py>(
+        &self,
+        py: Python<'py>,
+        before: Option<u64>,
+        before_key: Option<String>,
+        r#where: Option<Bound<'py, PyMapping>>,
+        not_: Option<Bound<'py, PyMapping>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let query = query::query(py, before, before_key, [r#where, not_])?;
+        query::entry_or_none(py, py.detach(|| query::in_view(&self.view, &query)))
+    }
+
+    /// An iterator over (key, value), sorted by key, of the keys that have these first parts: `prefix("run-1")` finds `run-1` and
+    /// `run-1:TRAINING`, and not `run-10`. See `tallyfold.key`. No parts: all entries.
+    #[pyo3(signature = (*parts))]
+    fn prefix(&self, py: Python<'_>, mut parts: Vec<String>) -> PyResult<Items> {
+        let mut items = self.items(None);
+        if !parts.is_empty() {
+            let alone = tallyfold::key(&parts);
+            if let Some(entry) = self.view.get_ref(&alone).or_raise(py)? {
+                items.ready.push((alone, entry.to_entry()));
+            }
+            // What the longer keys begin with.
+            parts.push(String::new());
+            items.prefix = tallyfold::key(&parts);
+        }
+        Ok(items)
     }
 
     /// All entries, as a dict from key to value.

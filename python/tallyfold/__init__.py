@@ -20,7 +20,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from . import _tallyfold
 from . import frames as _frames
-from ._tallyfold import Log, Record, View, __version__
+from ._tallyfold import Bundle, BundleFile, History, Log, NewBundle, Record, View, __version__, key, key_parts
+from .entry import Entry
 from .errors import (
     Compacted,
     Conflict,
@@ -40,15 +41,20 @@ from .errors import (
 from .filelock import FileLock
 
 __all__ = [
+    "Bundle",
+    "BundleFile",
     "Cohort",
     "Compacted",
     "Conflict",
     "Corruption",
     "DurabilityUnknown",
+    "Entry",
     "FileLock",
+    "History",
     "Invalid",
     "LockTimeout",
     "Log",
+    "NewBundle",
     "NoSpace",
     "NotFound",
     "Poisoned",
@@ -64,6 +70,8 @@ __all__ = [
     "__version__",
     "finish",
     "init",
+    "key",
+    "key_parts",
     "log",
 ]
 
@@ -95,7 +103,7 @@ class Store:
         """
         given = dict(settings)
         if fold is not None:
-            given["fold"] = {"kind": fold} if isinstance(fold, str) else dict(fold)
+            given["fold"] = _fold(fold)
         try:
             cohort = self._store._open(name)
         except NotFound:
@@ -112,11 +120,25 @@ class Store:
             cohort = cohort._with_timeout(timeout)
         return Cohort(cohort, str(self.path), timeout)
 
+    def refold(self, name: str, new_name: str, fold: str | Mapping[str, Any], **settings: Any) -> "Cohort":
+        """Makes a new cohort of all records of the cohort `name`, with another fold or other settings: the same seqs, batches and
+        times. `fold` and `settings` are as of `cohort`. What is appended to the old cohort after this began stays there alone.
+
+        `Conflict` if there is a cohort of the new name, `Compacted` if records of the old one are gone, `Invalid` if the new fold
+        refuses a record.
+        """
+        self._store._refold(name, new_name, _json.dumps({**settings, "fold": _fold(fold)}))
+        return self.cohort(new_name)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (Store, (_os.path.abspath(self.path), False))
 
     def __repr__(self) -> str:
         return f"tallyfold.Store({str(self.path)!r})"
+
+
+def _fold(fold: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": fold} if isinstance(fold, str) else dict(fold)
 
 
 def _compare(name: str, cohort: Any, given: dict[str, Any]) -> None:
@@ -150,15 +172,32 @@ class Cohort(_tallyfold.Cohort):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its settings, as `cohort.json` holds them."""
-        return _json.loads(self._settings())
+        """Its settings, as `cohort.json` held them when it was opened."""
+        settings: dict[str, Any] = _json.loads(self._settings())
+        return settings
+
+    def alter(self, **settings: Any) -> dict[str, Any]:
+        """Alters settings, all but the fold and the class of lock; None gives one its default back. Returns all of them.
+
+        What `retain` says counts from the next compaction on, in running processes too; the others count where the cohort is next
+        opened. `Invalid` for settings that cannot be, `LockTimeout` while somebody compacts: nothing is altered then.
+        """
+        altered: dict[str, Any] = _json.loads(self._alter(_json.dumps(settings)))
+        return altered
+
+    def with_timeout(self, seconds: float) -> "Cohort":
+        """Another handle on the cohort, with this patience for locks."""
+        return Cohort(self._with_timeout(seconds), self._store_path, seconds)
 
     def append_batch(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]], *, durable: bool = False,
-                     default: Callable[[Any], Any] | None = None) -> int:
-        """Appends pairs of key and value, all of them or none. Returns the seq of the last; the others have the seqs before it."""
+                     expected_seq: int | None = None, default: Callable[[Any], Any] | None = None) -> int:
+        """Appends pairs of key and value, all of them or none. Returns the seq of the last; the others have the seqs before it.
+
+        `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`.
+        """
         if isinstance(items, Mapping):
             items = items.items()
-        return self._append_batch(items, durable=durable, default=default)
+        return self._append_batch(items, durable=durable, expected_seq=expected_seq, default=default)
 
     def state(self) -> dict[str, Any]:
         """All entries, as a dict from key to value, sorted by key."""
@@ -167,6 +206,10 @@ class Cohort(_tallyfold.Cohort):
     def items(self, prefix: str | None = None) -> Iterator[tuple[str, Any]]:
         """Key and value of each entry, sorted by key; of the keys that begin with `prefix`, without reading the others."""
         return self.view().items(prefix)
+
+    def prefix(self, *parts: str) -> Iterator[tuple[str, Any]]:
+        """Key and value of each entry whose key has these first parts, sorted by key: see `View.prefix`."""
+        return self.view().prefix(*parts)
 
     def to_pandas(self, what: _frames.What = "state") -> Any:
         """A `pandas.DataFrame` of the state (a row an entry), the history (a row a record) or the points of a `series`
@@ -186,9 +229,21 @@ class Cohort(_tallyfold.Cohort):
         done, seq, records, entries, size = self._compact()
         return {"done": done, "seq": seq, "records": records, "entries": entries, "bytes": size}
 
+    def mirror(self, path: str | _os.PathLike[str] | None = None, *, key: str | None = None) -> dict[str, Any]:
+        """Writes the state as it is now to the file that the setting `mirror` names; with a `path` to that one, as plain JSON
+        `{key: value}`; with a `key`, too, the value of that key. Returns `{"path", "seq", "entries"}`.
+
+        `Invalid` if there is no such setting, or no entry of the key. The file is the old one or the new one at any time.
+        """
+        if path is None and key is not None:
+            raise ValueError("key= needs a path")
+        shown, seq, entries = self._mirror(None if path is None else _os.fspath(path), key)
+        return {"path": shown, "seq": seq, "entries": entries}
+
     def stats(self) -> dict[str, Any]:
         """Sizes and positions."""
-        return _json.loads(self._stats())
+        stats: dict[str, Any] = _json.loads(self._stats())
+        return stats
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (_os.path.abspath(self._store_path), self.name, self._timeout))

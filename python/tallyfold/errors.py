@@ -70,14 +70,14 @@ class Unsupported(TallyfoldError):
 
 
 def _of_name(name: str, message: str, path: object, seq: int | None, holder: int | None) -> TallyfoldError:
-    kind = globals()[name]
+    kind: type[TallyfoldError] = globals()[name]
     # An OSError of one argument keeps it as its text; the number tells those who compare errno.
     error = kind(message)
-    if name == "NoSpace":
+    if isinstance(error, NoSpace):
         error.errno = _errno.ENOSPC
-    elif name == "NotFound":
+    elif isinstance(error, NotFound):
         error.errno = _errno.ENOENT
-    elif name == "LockTimeout":
+    elif isinstance(error, LockTimeout):
         error.errno = _errno.ETIMEDOUT
     error.seq, error.holder = seq, holder
     error.path = None if path is None else str(path)

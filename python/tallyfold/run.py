@@ -119,18 +119,19 @@ class Run:
         self._change(change)
         self.summary = Summary(self, (about or {}).get("summary", {}))
 
-    def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
+    def _change(self, change: Callable[[dict[str, Any]], Any], default: Callable[[Any], Any] | None = None) -> None:
         def changed(old: dict[str, Any] | None) -> dict[str, Any]:
             about = dict(old or {})
             change(about)
             return about
 
-        self.runs.update(self.id, changed)
+        self.runs.update(self.id, changed, default=default)
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration, as it is stored now."""
-        return (self.runs.get(self.id) or {}).get("config", {})
+        config: dict[str, Any] = (self.runs.get(self.id) or {}).get("config", {})
+        return config
 
     def log(self, data: Mapping[str, Any], step: int | float | None = None, *, durable: bool = False,
             default: Callable[[Any], Any] | None = None) -> int:

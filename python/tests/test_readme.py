@@ -24,4 +24,4 @@ def test_an_example_works_verbatim(number, tmp_path):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
