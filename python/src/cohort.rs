@@ -108,16 +108,17 @@ impl Cohort {
     ///
     /// `expected_seq`: only if the cohort's last seq is this (0: it is empty), else `Conflict`. `expected_key_seq`: only if
     /// the entry of this key has this seq (0: there is none). `default` is asked for objects that have no JSON value.
-    #[pyo3(signature = (value, key = "", *, durable = false, expected_seq = None, expected_key_seq = None, default = None))]
+    #[pyo3(signature = (value, key = None, durable = false, *, expected_seq = None, expected_key_seq = None, default = None))]
     fn append(
         &self,
         value: &Bound<'_, PyAny>,
-        key: &str,
+        key: Option<&str>,
         durable: bool,
         expected_seq: Option<u64>,
         expected_key_seq: Option<u64>,
         default: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
+        let key = key.unwrap_or_default();
         let expect = match (expected_seq, expected_key_seq) {
             (None, None) => None,
             (Some(seq), None) => Some(Expect::Head(seq)),
@@ -148,10 +149,10 @@ impl Cohort {
     }
 
     /// Appends bytes; only to cohorts whose fold is log.
-    #[pyo3(signature = (data, key = "", *, durable = false))]
-    fn append_raw(&self, py: Python<'_>, data: &[u8], key: &str, durable: bool) -> PyResult<u64> {
+    #[pyo3(signature = (data, key = None, durable = false))]
+    fn append_raw(&self, py: Python<'_>, data: &[u8], key: Option<&str>, durable: bool) -> PyResult<u64> {
         let mut batch = Batch::new();
-        batch.put_raw(key, data).or_raise(py)?;
+        batch.put_raw(key.unwrap_or_default(), data).or_raise(py)?;
         self.write(py, batch, durable, None)
     }
 

@@ -35,14 +35,14 @@ class Cohort:
     def append(
         self,
         value: Any,
-        key: str = "",
-        *,
+        key: str | None = None,
         durable: bool = False,
+        *,
         expected_seq: int | None = None,
         expected_key_seq: int | None = None,
         default: Callable[[Any], Any] | None = None,
     ) -> int: ...
-    def append_raw(self, data: bytes, key: str = "", *, durable: bool = False) -> int: ...
+    def append_raw(self, data: bytes, key: str | None = None, durable: bool = False) -> int: ...
     def delete(self, key: str, *, durable: bool = False) -> int: ...
     def update(
         self, key: str, function: Callable[[Any], Any], *, default: Callable[[Any], Any] | None = None

@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+PYTHON = pathlib.Path(__file__).parent.parent
+EXAMPLES = [
+    example
+    for readme in (PYTHON / "README.md", PYTHON.parent / "README.md")
+    for example in re.findall(r"```python\n(.*?)```", readme.read_text(), re.S)
+]
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -24,4 +28,4 @@ def test_an_example_works_verbatim(number, tmp_path):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5

@@ -59,6 +59,7 @@ def test_many_threads_that_make_one_cohort_all_get_it(store):
 def test_append_get_state_items_view(store):
     c = store.cohort("c", fold="latest")
     assert [c.append({"n": i}, f"run-{i}") for i in range(3)] == [1, 2, 3]
+    assert store.cohort("d", fold="log").append(1, None, True) == 1
     assert c.append_batch({"run-1": 10, "other": None}, durable=True) == 5
     assert c.append_batch([("run-2", [1]), ("run-2", [2])]) == 7
     view = c.view()
