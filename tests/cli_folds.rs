@@ -1,4 +1,5 @@
 //! The folds as pipelines use them: through processes of their own.
+#![allow(clippy::disallowed_methods, reason = "tests read and damage files on purpose")]
 
 mod common;
 
@@ -36,7 +37,7 @@ fn five_processes_with_four_observations_each_keep_exactly_the_best_ten() {
                     .chain([writer])
                     .map(|id| observation(id).to_string())
                     .collect();
-                fixture.feed(&["append", "playbook", "--key", "hot_pot"], &lines.join("\n")).ok();
+                fixture.feed(&["append", "playbook", "--key", "hot_pot"], lines.join("\n")).ok();
             });
         }
     });
