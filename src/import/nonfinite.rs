@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::value;
+
 const WORDS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 /// The text with these words in quotes where they stand as values, and where in it those quotes begin. Everything else stays,
@@ -30,7 +32,7 @@ pub(super) fn quoted(text: &str) -> (Cow<'_, str>, Vec<usize>) {
             continue;
         }
         match byte {
-            b'"' => at = string_end(bytes, at),
+            b'"' => at = value::string_end(text, at),
             _ => at += 1,
         }
         begins = match byte {
@@ -50,19 +52,6 @@ pub(super) fn quoted(text: &str) -> (Cow<'_, str>, Vec<usize>) {
 fn ends_a_value(rest: &[u8]) -> bool {
     let next = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     matches!(next, None | Some(b',' | b']' | b'}'))
-}
-
-/// The place behind the string that begins at `start`.
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ pub(super) fn strings(text: &str) -> impl Iterator<Item = Quoted<'_>> {
 
 /// The offset behind the string whose opening quote is at `start`: behind its closing quote, or the
 /// end of the text if it has none.
-fn string_end(text: &str, start: usize) -> usize {
+pub(crate) fn string_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {

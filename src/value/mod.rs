@@ -26,7 +26,7 @@ mod scalar;
 use std::borrow::Cow;
 use std::fmt;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, string_end};
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use merge::merge;
