@@ -113,7 +113,7 @@ impl Trail {
             // What is published is whole and will never change.
             self.scan.bound(end.segment, end.offset);
         }
-        let mut restarts = 0;
+        let (mut restarts, mut held_off) = (0, None);
         loop {
             match self.scan.step()? {
                 Step::Frame(header) => return Ok(Some(header)),
@@ -144,16 +144,15 @@ impl Trail {
                 }
             }
             restarts += 1;
-            // Compaction overtook us again and again: hold it off while we look. Writers are not delayed by this.
-            let compact_lock = match restarts {
-                ..=RESTARTS => None,
-                _ if compact::runs_here() => None,
-                _ => LockFile::open_read(&self.home.dir, names::COMPACT_LOCK).ok(),
-            };
-            let _held = match &compact_lock {
-                Some(lock) => Some(lock.shared(&Patience::of(self.home.timeout()))?),
-                None => None,
-            };
+            // Compaction overtook us again and again: hold it off until we have looked. Writers are not delayed by this.
+            if restarts > RESTARTS
+                && held_off.is_none()
+                && !compact::runs_here()
+                && let Ok(lock) = LockFile::open_read(&self.home.dir, names::COMPACT_LOCK)
+            {
+                lock.keep_shared(&Patience::of(self.home.timeout()))?;
+                held_off = Some(lock);
+            }
             let place = self.scan.place();
             let floor = Floor::Seq(place.next_seq - 1);
             let (segment, offset) = self.scan.bounded();
