@@ -320,7 +320,7 @@ fn merge(
     let mut writer = snapshot::Writer::begin(home.dir.create(temporary)?, head)?;
     let mut tail = view.tail().sorted("", false).peekable();
     if let Some(base) = view.base() {
-        for (i, line) in base.lines("").giving_back().enumerate() {
+        for (i, line) in base.all().enumerate() {
             let line = line?;
             if i % LINES_BETWEEN == 0 {
                 between()?;

@@ -13,6 +13,7 @@
 mod line;
 mod write;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::{memchr, memrchr};
@@ -165,23 +166,30 @@ impl Snapshot {
         self.bytes.len() as u64
     }
 
-    /// Reads everything: every block's CRC, every line, their order and number.
-    pub(crate) fn verify(&self) -> Result<()> {
-        let mut last: Option<std::borrow::Cow<'_, str>> = None;
-        let mut entries = 0;
-        for line in self.lines("").giving_back() {
+    /// All lines, for whoever goes over them once: each is behind the one before it, and not newer than the snapshot. What CRCs
+    /// vouch for may still have been written wrong.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Result<Line<'_>>> {
+        let mut last: Option<Cow<'_, str>> = None;
+        self.lines("").giving_back().map(move |line| {
             let line = line?;
             if last.as_deref().is_some_and(|last| last >= &*line.key) {
                 return Err(damaged(&self.path, format!("the key {:?} is out of order", line.key)));
             }
             if line.entry.seq > self.head.seq {
-                return Err(damaged(
-                    &self.path,
-                    format!("the entry of {:?} is newer than the snapshot", line.key),
-                ));
+                let what = format!("the entry of {:?} is newer than the snapshot", line.key);
+                return Err(damaged(&self.path, what));
             }
+            last = Some(line.key.clone());
+            Ok(line)
+        })
+    }
+
+    /// Reads everything: every block's CRC, every line, their order and number.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let mut entries = 0;
+        for line in self.all() {
+            line?;
             entries += 1;
-            last = Some(line.key);
         }
         if entries != self.entries {
             return Err(damaged(&self.path, format!("{entries} entries, {} are promised", self.entries)));
