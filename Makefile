@@ -73,7 +73,7 @@ $(VENV)/ready:
 # The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.
 bench-python: $(VENV)/ready
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
-	$(VENV)/bin/python python/bench.py
+	$(VENV)/bin/python python/benches/peers.py
 
 # What processes share in memory, with the steps of a few threads in every order. Optimized: there are millions of orders.
 loom:

@@ -1,4 +1,4 @@
-"""How fast the package is, beside what is used today: `python bench.py [--seconds S]` prints a table.
+"""How fast the package is, beside what is used today: `make bench-python`, or `python benches/peers.py [--seconds S]`, prints tables.
 
 Each measure runs for so many seconds, three times, in turn with the others; the median counts.
 """
@@ -27,8 +27,10 @@ Step = Callable[[], object]
 
 @contextmanager
 def ours_append(path: str) -> Iterator[Step]:
-    append = tallyfold.Store(path).cohort("metrics", fold="log").append
+    cohort = tallyfold.Store(path).cohort("metrics", fold="log")
+    append = cohort.append
     yield lambda: append(RECORD, "run-0042")
+    cohort.detach()
 
 
 @contextmanager
@@ -37,6 +39,8 @@ def ours_update(path: str) -> Iterator[Step]:
     cohort.append_batch({f"key-{i:05}": {"n": 0} for i in range(KEYS)})
     cohort.compact()
     yield lambda: cohort.update("key-00042", lambda old: {"n": old["n"] + 1})
+    # What is done in the background ends with this.
+    cohort.detach()
 
 
 @contextmanager
@@ -110,6 +114,7 @@ def optuna_ours(path: str) -> Iterator[Step]:
 
     backend = JournalBackend(path)
     yield lambda: backend.append_logs([RECORD])
+    backend._logs.detach()
 
 
 @contextmanager
