@@ -88,12 +88,13 @@ protocol:
 protocol-long:
 	$(RUN_PROTOCOL) long --seconds 120
 
-# Processes killed at random, disks cut off and full (as root, else skipped): less than a minute. First the checks are
+# Processes killed at random, disks cut off, full, and failing to sync (as root, else skipped): less than a minute. First the checks are
 # shown to find what they are for. STORM=--seed=N plans the same kills again.
 storm-short:
 	$(RUN_STORM) self-test $(STORM)
 	$(RUN_STORM) kills --kills 320 $(STORM)
 	$(RUN_STORM) cuts --cuts 4 $(STORM)
+	$(RUN_STORM) syncs --rounds 2 $(STORM)
 	$(RUN_STORM) full --cycles 4 $(STORM)
 
 # Ten thousand kills, and as root the real file systems too: a quarter of an hour, and one table at the end.
