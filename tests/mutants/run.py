@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "target" / "mutants" / "tree"
 BUILD = ROOT / "target" / "mutants" / "build"
 DOCUMENT = ROOT / "docs" / "reliability.md"
-COPIED = ["Cargo.toml", "Cargo.lock", "src", "tests", "benches", "docs", "examples", ".config", "README.md"]
+COPIED = ["Cargo.toml", "Cargo.lock", "src", "tests", "benches", "fuzz", "python", "docs", "examples", ".config", "README.md"]
 GROUPS = [
     ("a sync is left out", syncs.LEFT_OUT),
     ("too early", syncs.TOO_EARLY),
