@@ -61,7 +61,7 @@ impl Slot {
         }
     }
 
-    /// The parts of the entry to change them: those of `old`, or made by `new`. The entry becomes that of `seq`.
+    /// The parts of the entry, to be changed: those that are there, or made by `new`. The entry becomes that of `seq`.
     pub(crate) fn parts(&mut self, seq: Seq, new: impl FnOnce() -> Parts) -> &mut Parts {
         if !matches!(self, Slot::Apart(_)) {
             *self = Slot::Apart(Box::new(Apart { seq, parts: new(), text: OnceLock::new() }));
