@@ -16,6 +16,7 @@ use cli::{
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
+    cli::interrupt::listen();
     match run() {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {

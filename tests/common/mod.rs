@@ -90,7 +90,13 @@ impl Fixture {
     pub(crate) fn bare<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: &[S]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.dir()).stdin(Stdio::null());
-        command.env_remove("TALLYFOLD_STORE").env_remove("TALLYFOLD_LOCK");
+        for variable in
+            ["TALLYFOLD_STORE", "TALLYFOLD_LOCK", "TALLYFOLD_TIMEOUT", "TALLYFOLD_CONFIG", "NO_COLOR"]
+        {
+            command.env_remove(variable);
+        }
+        // Where the config file of whoever runs the tests is not.
+        command.env("XDG_CONFIG_HOME", self.dir());
         command
     }
 

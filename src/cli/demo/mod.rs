@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tallyfold::{Cohort, Compaction, EntryRef, Record, Retain, Settings, Severity, Store};
 
 use super::exit::{self, Failure};
+use super::interrupt;
 use check::{Known, Outcome};
 use crew::{Heard, Worker};
 use train::Config;
@@ -87,7 +88,10 @@ pub(crate) fn run(args: &Args, store: Option<PathBuf>) -> Result<(), Failure> {
     let index = store.create(INDEX, Settings::latest().retain(Retain::All).segment_bytes(SEGMENT_BYTES))?;
 
     let mut workers = start(args, store.path())?;
-    let heard = follow(&mut workers, [&metrics, &index])?;
+    let heard = follow(&mut workers, [&metrics, &index]);
+    // Ctrl-C ends the workers too, and that is not for them to be blamed.
+    interrupt::check()?;
+    let heard = heard?;
     let killed = workers.iter().find(|worker| worker.is_doomed()).map_or("", |worker| &worker.run);
     let steps = examine(&metrics, heard.iter().map(|heard| heard.metrics.as_slice()), killed);
     let mut epochs = examine(&index, heard.iter().map(|heard| heard.index.as_slice()), &index_key(killed));
