@@ -113,6 +113,13 @@ pub use store::Store;
 pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
 
+/// The documents that show Rust, compiled with the doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+}
+
 /// For the command, which owns its process; no part of the library's interface.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
