@@ -118,6 +118,9 @@ pub use view::{Iter, Reader, View};
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+
+    #[doc = include_str!("../docs/durability.md")]
+    struct Durability;
 }
 
 /// For the command, which owns its process; no part of the library's interface.
