@@ -19,7 +19,22 @@ use tempfile::TempDir;
 const AT_LEAST: usize = 18;
 
 /// Options after which a command goes on until it is stopped.
-const GOING_ON: [&str; 4] = ["-f", "--follow", "--every", "--listen"];
+const GOING_ON: [&str; 5] = ["-f", "--follow", "--every", "--listen", "--watch"];
+
+/// Verbs and options that show a screen, and the options with which they do not.
+const SCREENS: [&str; 2] = ["top", "--watch"];
+const NO_SCREEN: [&str; 2] = ["--once", "--json"];
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// With 0.
+    ByItself,
+    /// By Ctrl-C, with 130.
+    Interrupted,
+    /// By Ctrl-C in a terminal, with 130.
+    Screen,
+}
 
 /// An example, and the verb in whose help it stands.
 struct Example {
@@ -56,18 +71,26 @@ fn every_example_of_every_verb_works_as_it_stands_there() {
 
 #[test]
 fn what_goes_on_is_known_by_its_option_and_a_line_may_be_continued() {
-    for (line, on) in [
-        ("tallyfold log metrics -n 10 -f", true),
-        ("tallyfold compact --every 60", true),
-        ("tallyfold stats --listen=127.0.0.1:9187", true),
-        ("tallyfold log metrics -n 10 | grep -f patterns", false),
-        ("tallyfold log metrics | head", false),
+    for (line, how) in [
+        ("tallyfold log metrics -n 10 -f", End::Interrupted),
+        ("tallyfold log metrics --from 1 -n 2 -f", End::ByItself),
+        ("tallyfold compact --every 60", End::Interrupted),
+        ("tallyfold stats --listen=127.0.0.1:9187", End::Interrupted),
+        ("tallyfold log metrics -n 10 | grep -f patterns", End::ByItself),
+        ("tallyfold log metrics | head", End::ByItself),
+        ("tallyfold top", End::Screen),
+        ("tallyfold top --every 5", End::Screen),
+        ("tallyfold top --once", End::ByItself),
+        ("tallyfold top --json", End::Interrupted),
+        ("tallyfold top --json --once", End::ByItself),
     ] {
-        assert_eq!(goes_on(line), on, "{line}");
+        assert_eq!(end(line), how, "{line}");
     }
     let help = "Words.\n\nExamples:\n  tallyfold a \\\n    b\n  tallyfold c\n\nMore: words.\n";
     assert_eq!(section(help), ["tallyfold a \\\n  b", "tallyfold c"]);
     assert!(section("No such line.\n").is_empty());
+    let help = "Usage: x\n\nWrite:\n  create    Make\n            it\n  run-it  Run\n\n  -h, --help  Help\n  help  Print\n";
+    assert_eq!(names(help), ["create", "run-it"]);
 }
 
 /// The examples of all verbs, each of which must have some.
@@ -84,9 +107,8 @@ fn examples(shell: &Shell) -> Vec<Example> {
     let mut examples = Vec::new();
     while let Some(verb) = verbs.pop() {
         let help = help(&verb);
-        let below = names(&help);
-        if !below.is_empty() {
-            verbs.extend(below.iter().map(|name| format!("{verb} {name}")));
+        if let Some((_, below)) = help.split_once("\nCommands:\n") {
+            verbs.extend(names(below).iter().map(|name| format!("{verb} {name}")));
             continue;
         }
         let lines = section(&help);
@@ -98,17 +120,14 @@ fn examples(shell: &Shell) -> Vec<Example> {
     examples
 }
 
-/// The verbs that a help lists.
+/// The verbs that a help lists: a word and, some blanks behind it, what it does.
 fn names(help: &str) -> Vec<String> {
-    let listed =
-        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // Where the description begins anew, a line is indented further.
-    let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .map(String::from)
-        .collect()
+    let name = |line: &str| {
+        let (name, rest) = line.strip_prefix("  ")?.split_once("  ")?;
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !name.starts_with('-');
+        (is_name && !name.is_empty() && !rest.trim().is_empty() && name != "help").then(|| name.to_string())
+    };
+    help.lines().filter_map(name).collect()
 }
 
 /// The lines below `Example:` or `Examples:`, without their indentation; one that ends in a backslash with those that follow it.
@@ -124,13 +143,24 @@ fn section(help: &str) -> Vec<String> {
     examples
 }
 
-/// Whether the command of ours in it ends only when it is told to. A screen does so too.
-fn goes_on(line: &str) -> bool {
+/// How the command of ours in a line ends.
+fn end(line: &str) -> End {
     let ours = line.split('|').filter(|part| part.split_whitespace().next() == Some("tallyfold"));
-    ours.flat_map(str::split_whitespace).any(|word| {
-        let option = word.split_once('=').map_or(word, |(option, _)| option);
-        GOING_ON.contains(&option)
-    })
+    let words: Vec<&str> = ours
+        .flat_map(str::split_whitespace)
+        .map(|word| word.split_once('=').map_or(word, |(option, _)| option))
+        .collect();
+    let has = |word: &&str| words.contains(word);
+    let screen = SCREENS.iter().any(has);
+    if screen && !NO_SCREEN.iter().any(has) {
+        return End::Screen;
+    }
+    // So many records from a place on: then it ends when there are so many.
+    let enough = has(&"--once") || (has(&"--from") && has(&"-n"));
+    match !enough && (screen || GOING_ON.iter().any(has)) {
+        true => End::Interrupted,
+        false => End::ByItself,
+    }
 }
 
 /// Runs an example in a place of its own, and says what is wrong with how it ended.
@@ -142,9 +172,13 @@ fn try_it(shell: &Shell, template: &Path, example: &Example) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     copy(template, dir.path());
     let script = format!("set -e\n{}", example.line);
-    let (ended, expected) = match goes_on(&example.line) {
-        true => (shell.interrupt(dir.path(), &script), 130),
-        false => (shell.run(dir.path(), &script), 0),
+    let (ended, expected) = match end(&example.line) {
+        End::ByItself => (shell.run(dir.path(), &script), 0),
+        End::Interrupted => (shell.interrupt(dir.path(), &script), 130),
+        End::Screen => match shell.interrupt_screen(dir.path(), &example.line) {
+            Some(ended) => (ended, 130),
+            None => return None,
+        },
     };
     let wrong = ended.code != Some(expected);
     wrong.then(|| {

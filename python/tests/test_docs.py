@@ -4,6 +4,7 @@ A guide is a story: its blocks are run in one process and one directory, from th
 for itself, and are run twice, as a reader does who tries them again. A block below `<!-- file: NAME -->` is that file.
 """
 
+import configparser
 import pathlib
 import re
 import subprocess
@@ -85,6 +86,20 @@ def test_a_guide_works_from_its_first_block_to_its_last(guide, tmp_path):
             at = line + text.count("\n")
     ended = run("".join(script), directory)
     assert ended.returncode == 0, f"{name(guide)}\n{ended.stderr}"
+
+
+@pytest.mark.parametrize("document", [pytest.param(document, id=name(document)) for document in [*READMES, *GUIDES]])
+def test_what_is_for_other_programs_parses(document):
+    for kind, text, _, line in blocks(document):
+        where = f"{name(document)}:{line}"
+        if kind == "toml":
+            assert pytest.importorskip("tomllib").loads(text), where
+        elif kind == "yaml":
+            assert pytest.importorskip("yaml").safe_load(text), where
+        elif kind == "ini":
+            parser = configparser.ConfigParser(strict=False, interpolation=None)
+            parser.read_string(text, where)
+            assert parser.sections(), where
 
 
 def test_there_are_examples_and_stories():

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Jsonl,
     /// Commands that build and install, and are not run: `make`, `cargo` and `pip`.
     Sh,
-    /// What is for another program: rules of Prometheus, a unit of systemd, a line of Cargo.toml. Only a file named above it is made.
+    /// What is for another program: rules of Prometheus, a unit of systemd, a line of Cargo.toml. `test_docs.py` parses it.
     Other,
     /// A picture, a grammar, bytes.
     Text,
@@ -109,7 +109,7 @@ fn kind(word: &str) -> Option<Kind> {
         "json" => Kind::Json,
         "jsonl" => Kind::Jsonl,
         "sh" => Kind::Sh,
-        "toml" | "yaml" | "ini" | "promql" | "sql" => Kind::Other,
+        "toml" | "yaml" | "ini" => Kind::Other,
         "text" => Kind::Text,
         _ => return None,
     })

@@ -1,7 +1,7 @@
 //! A shell with the built command first in its PATH: for what documents and help tell people to type.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -94,9 +94,33 @@ impl Shell {
     #[track_caller]
     pub(crate) fn interrupt(&self, dir: &Path, script: &str) -> Ended {
         let group = Group::start(self.command(dir, script));
-        group.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{script}: nothing was printed"));
+        group.hear(script);
         group.signal("INT");
         group.end()
+    }
+
+    /// Runs a command that shows a screen in a terminal, in which Ctrl-C is a key. `None`: a terminal cannot be had here, which is
+    /// said.
+    #[track_caller]
+    pub(crate) fn interrupt_screen(&self, dir: &Path, line: &str) -> Option<Ended> {
+        if self.missing.contains(&"script") {
+            println!("skipped: there is no script here to make a terminal: {line}");
+            return None;
+        }
+        let mut command = self.command(dir, "exec script -qec \"stty cols 120 rows 40; $LINE\" /dev/null");
+        command.env("LINE", line).env("SHELL", "/bin/sh").env("TERM", "xterm").stdin(Stdio::piped());
+        let mut group = Group::start(command);
+        group.hear(line);
+        let mut keys = group.child.stdin.take().expect("a pipe");
+        // Again, for a shell that is just about to start something may not pass it on.
+        for _ in 0..PATIENCE.as_millis() / 100 {
+            if group.child.try_wait().is_ok_and(|status| status.is_some()) || keys.write_all(b"\x03").is_err()
+            {
+                break;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Some(group.end())
     }
 }
 
@@ -116,6 +140,12 @@ impl Group {
         let out = child.stdout.take().map(|stream| listen(stream, hearing.clone()));
         let err = child.stderr.take().map(|stream| listen(stream, hearing));
         Group { child, out, err, heard }
+    }
+
+    /// Waits for something to be printed.
+    #[track_caller]
+    fn hear(&self, what: &str) {
+        self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: nothing was printed"));
     }
 
     fn signal(&self, name: &str) {
