@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Programs that examples pipe into and that need not be installed.
-const OPTIONAL: [&str; 6] = ["jq", "python3", "sqlite3", "duckdb", "curl", "script"];
+const OPTIONAL: [&str; 7] = ["flock", "jq", "python3", "sqlite3", "duckdb", "curl", "script"];
 
 /// How to run lines of shell as a person would, away from that person's own settings.
 pub(crate) struct Shell {
