@@ -93,7 +93,8 @@ impl Shell {
     /// Runs a script that goes on until Ctrl-C, which comes when it has printed something.
     #[track_caller]
     pub(crate) fn interrupt(&self, dir: &Path, script: &str) -> Ended {
-        let group = Group::start(self.command(dir, script));
+        // Else some shells end by the signal, and the code of the command is not seen.
+        let group = Group::start(self.command(dir, &format!("trap : INT\n{script}")));
         group.hear(script);
         group.signal("INT");
         group.end()
