@@ -9,7 +9,7 @@ use tallyfold::{Batch, Cohort, Store};
 
 use super::check::Known;
 use super::iris;
-use super::random::Random;
+use crate::cli::random::Random;
 use super::train::{self, Config, Model};
 use super::{INDEX, METRICS, STAGE, index_key};
 use crate::cli::exit::{self, Failure};
