@@ -200,7 +200,10 @@ mod tests {
         // As one that was killed between its two notes has left it.
         opened.lane(2).acks[1].store(6, Ordering::Release);
         assert_eq!(made.lanes().map(Lane::acknowledged).collect::<Vec<_>>(), [0, 100, 2]);
-        assert_eq!((made.lane(1).ack(99), made.lane(1).ack(100), made.lane(0).ack(0)), (Some(106), None, None));
+        assert_eq!(
+            (made.lane(1).ack(99), made.lane(1).ack(100), made.lane(0).ack(0)),
+            (Some(106), None, None)
+        );
         assert_eq!(made.last(), 106);
         histogram::count(opened.lane(0).histogram(Kind::Update), std::time::Duration::from_nanos(3));
         assert_eq!((made.lane(0).unknown(), made.lane(1).ack(0)), (0, Some(7)), "a histogram is by itself");

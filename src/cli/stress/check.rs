@@ -185,7 +185,9 @@ impl<'a> Check<'a> {
                 true => self.outcome.duplicated += found,
                 false => self.outcome.unexpected += found,
             }
-            return self.outcome.tell(|| format!("seq {seq}: act {n} of lane {lane} was not acknowledged here"));
+            return self
+                .outcome
+                .tell(|| format!("seq {seq}: act {n} of lane {lane} was not acknowledged here"));
         }
         if n < place.next {
             self.outcome.duplicated += found;
@@ -231,6 +233,11 @@ impl<'a> Check<'a> {
             self.outcome.lost += gone;
             self.outcome.tell(|| format!("act {n} of lane {lane}, acknowledged as seq {told}, is lost"));
         }
+    }
+
+    /// The journal cannot be read any further.
+    pub(super) fn broken(&mut self, e: &tallyfold::Error) {
+        self.outcome.damage(e);
     }
 
     /// The journal is over.
@@ -310,7 +317,9 @@ pub(super) fn document(
         outcome.duplicated += there.saturating_sub(acknowledged + unsaid);
         if there < acknowledged {
             outcome.lost += acknowledged - there;
-            outcome.tell(|| format!("{} of {acknowledged} records of lane {lane} are lost", acknowledged - there));
+            outcome.tell(|| {
+                format!("{} of {acknowledged} records of lane {lane} are lost", acknowledged - there)
+            });
         }
     }
     let mut text = String::new();
@@ -324,4 +333,273 @@ pub(super) fn document(
         }
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::plan::Load;
+    use super::*;
+
+    const PLAN: Plan = Plan { seed: 11, lanes: 2, acts: 60, load: Load::Mixed, durable: false };
+
+    /// What two lanes have written in turn, as it was acknowledged; in the second one a worker was killed.
+    struct Written {
+        _dir: TempDir,
+        board: Board,
+        lives: Vec<Vec<u64>>,
+        journal: Vec<(Seq, String, String)>,
+    }
+
+    const DIED_AT: u64 = 20;
+
+    impl Written {
+        fn new() -> Written {
+            let dir = tempfile::tempdir().unwrap();
+            let board = Board::make(&dir.path().join("board"), PLAN.lanes, PLAN.acts + 1).unwrap();
+            let lives = vec![vec![0], vec![0, DIED_AT]];
+            let mut written = Written { _dir: dir, board, lives, journal: Vec::new() };
+            let mut counts = BTreeMap::new();
+            for n in 0..PLAN.acts {
+                for lane in 0..PLAN.lanes {
+                    let life = u64::from(lane == 1 && n >= DIED_AT);
+                    written.act(lane, life, n, &mut counts);
+                    written.board.lane(lane).acknowledge(n, written.last());
+                }
+            }
+            written
+        }
+
+        fn last(&self) -> Seq {
+            self.journal.len() as Seq
+        }
+
+        fn act(&mut self, lane: u64, life: u64, n: u64, counts: &mut BTreeMap<usize, u64>) {
+            let act = PLAN.act(lane, n);
+            for part in 0..act.records {
+                let key = act.key(part);
+                let mut count = 0;
+                if act.kind == Kind::Update {
+                    *counts.entry(key).or_default() += 1;
+                    count = counts[&key];
+                }
+                let mut text = String::new();
+                act.text(life, part, count, &mut text);
+                self.journal.push((self.last() + 1, PLAN.keys()[key].clone(), text));
+            }
+        }
+
+        /// Where an act of a kind stands in the journal: its first record, and how many there are.
+        fn find(&self, kind: Kind) -> (usize, usize) {
+            let mut text = String::new();
+            let at = self.journal.iter().position(|(_, _, json)| {
+                recognised(&PLAN, &self.lives, &mut text, json).is_some_and(|(act, _)| act.kind == kind)
+            });
+            let at = at.unwrap();
+            let (act, _) = recognised(&PLAN, &self.lives, &mut text, &self.journal[at].2).unwrap();
+            (at, act.records as usize)
+        }
+
+        /// Numbers the records anew, as a journal always has them; what was acknowledged stays.
+        fn renumber(&mut self) {
+            (1..).zip(&mut self.journal).for_each(|(seq, record)| record.0 = seq);
+        }
+
+        fn check(&self) -> Outcome {
+            let mut check = Check::new(&PLAN, &self.board, &self.lives);
+            for (seq, key, json) in &self.journal {
+                check.record(*seq, key, json);
+            }
+            check.end().0
+        }
+    }
+
+    /// Lost, duplicated, corrupted, misplaced, unexpected.
+    fn faults(outcome: &Outcome) -> [u64; 5] {
+        let Outcome { lost, duplicated, corrupted, misplaced, unexpected, .. } = outcome;
+        [*lost, *duplicated, *corrupted, *misplaced, *unexpected]
+    }
+
+    #[test]
+    fn what_is_as_it_was_acknowledged_is_clean() {
+        let written = Written::new();
+        let outcome = written.check();
+        assert!(outcome.is_clean() && outcome.faults.is_empty(), "{outcome:?}");
+        assert_eq!(
+            (outcome.appended, outcome.acknowledged, outcome.unsaid),
+            (written.last(), written.last(), 0)
+        );
+        assert!(written.last() > PLAN.lanes * PLAN.acts, "there are batches");
+    }
+
+    #[test]
+    fn each_record_taken_away_or_changed_or_added_is_counted_as_what_it_is() {
+        for kind in Kind::ALL {
+            // Gone without a trace, the seqs of the others as they were told.
+            let mut written = Written::new();
+            let (at, records) = written.find(kind);
+            written.journal.drain(at..at + records);
+            let outcome = written.check();
+            assert_eq!(faults(&outcome), [records as u64, 0, 0, 1, 0], "{kind:?} {outcome:?}");
+            assert_eq!(outcome.acknowledged, written.last() + records as u64);
+
+            // A byte of it changed: that is no loss besides.
+            let mut written = Written::new();
+            let json = &mut written.journal[at].2;
+            *json = json.replacen("mark\":\"", "mark\":\"x", 1);
+            assert_eq!(faults(&written.check()), [0, 0, 1, 0, 0], "{kind:?}");
+
+            // Once more at the end.
+            let mut written = Written::new();
+            let again = (written.last() + 1, written.journal[at].1.clone(), written.journal[at].2.clone());
+            written.journal.push(again);
+            assert_eq!(faults(&written.check()), [0, 1, 0, 0, 0], "{kind:?}");
+
+            // Under another key, and in a place of another.
+            let mut written = Written::new();
+            written.journal[at].1.push('x');
+            assert_eq!(faults(&written.check()), [0, 0, 1, 0, 0], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_without_a_record_is_a_loss_and_a_record_without_one_is_unexpected() {
+        let written = Written::new();
+        let extra = PLAN.act(0, PLAN.acts).records;
+        written.board.lane(0).acknowledge(PLAN.acts, written.last() + extra);
+        assert_eq!(faults(&written.check()), [extra, 0, 0, 0, 0]);
+
+        let mut written = Written::new();
+        let (_, mut counts) = ((), BTreeMap::new());
+        // What a living worker was never told.
+        let plan = Plan { acts: PLAN.acts + 1, ..PLAN };
+        written.act(0, 0, PLAN.acts, &mut counts);
+        let mut check = Check::new(&plan, &written.board, &written.lives);
+        for (seq, key, json) in &written.journal {
+            check.record(*seq, key, json);
+        }
+        let outcome = check.end().0;
+        assert_eq!(outcome.unexpected, extra, "{outcome:?}");
+
+        // Not of this run at all.
+        let mut written = Written::new();
+        written.journal.push((written.last() + 1, "run-1".into(), "7".into()));
+        assert_eq!(faults(&written.check()), [0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_seq_that_is_not_the_one_told_or_comes_twice_or_is_left_out_is_told() {
+        let mut written = Written::new();
+        let (at, _) = written.find(Kind::Append);
+        let same = written.journal[at].clone();
+        written.journal.insert(at, same);
+        assert_eq!(faults(&written.check()), [0, 1, 0, 0, 0], "the same seq again");
+
+        written.renumber();
+        let outcome = written.check();
+        assert_eq!((outcome.duplicated, outcome.lost), (1, 0));
+        assert!(outcome.misplaced > 0, "all behind it have other seqs than were told: {outcome:?}");
+
+        let mut written = Written::new();
+        written.journal.last_mut().unwrap().0 += 1;
+        assert_eq!(written.check().misplaced, 2, "a gap, and not the seq that was told");
+    }
+
+    #[test]
+    fn an_update_that_has_overwritten_another_is_a_loss() {
+        let mut written = Written::new();
+        let updates: Vec<usize> =
+            (0..written.journal.len()).filter(|at| written.journal[*at].2.contains("\"count\":2")).collect();
+        let at = *updates.first().unwrap();
+        written.journal[at].2 = written.journal[at].2.replace("\"count\":2", "\"count\":1");
+        let outcome = written.check();
+        assert_eq!(outcome.lost, 1, "{outcome:?}");
+        assert!(outcome.faults[0].contains("a lost update"), "{outcome:?}");
+
+        written.journal[at].2 = written.journal[at].2.replace("\"count\":1", "\"count\":9");
+        assert!(!written.check().is_clean());
+    }
+
+    #[test]
+    fn a_killed_worker_may_leave_the_act_it_died_over_once_and_whole_and_no_other() {
+        let act = PLAN.act(1, DIED_AT);
+        let put_in = |written: &mut Written, records: u64, life: u64| {
+            let mut text = String::new();
+            let before = (0..DIED_AT).map(|n| PLAN.act(1, n).records).sum::<u64>() > 0;
+            assert!(before);
+            // Directly before the first record of the next life.
+            let at = written.journal.iter().position(|(_, _, json)| json.contains("\"life\":1")).unwrap();
+            for part in 0..records {
+                act.text(life, part, 1, &mut text);
+                let key = PLAN.keys()[act.key(part)].clone();
+                written.journal.insert(at + part as usize, (0, key, text.clone()));
+            }
+        };
+        // Seqs behind it are not those that were told, so the acknowledgements are made anew.
+        let told_anew = |written: &mut Written| {
+            written.renumber();
+            let mut text = String::new();
+            for (seq, _, json) in &written.journal {
+                let Some((act, claim)) = recognised(&PLAN, &written.lives, &mut text, json) else { continue };
+                if claim.part + 1 == act.records && (act.lane == 0 || claim.life > 0 || act.n < DIED_AT) {
+                    let lane = written.board.lane(act.lane);
+                    lane.acknowledge(act.n, *seq);
+                }
+            }
+        };
+        let counter = act.kind == Kind::Update;
+        assert!(!counter, "another seed");
+        let mut written = Written::new();
+        put_in(&mut written, act.records, 0);
+        told_anew(&mut written);
+        let outcome = written.check();
+        assert!(outcome.is_clean(), "{outcome:?}");
+        assert_eq!(outcome.unsaid, act.records);
+
+        // A second time.
+        let mut written = Written::new();
+        put_in(&mut written, act.records, 0);
+        let (_, key, json) = written.journal[0].clone();
+        let at = written.journal.iter().position(|(_, _, json)| json.contains("\"life\":1")).unwrap();
+        written.journal.insert(at, (0, key, json));
+        put_in(&mut written, act.records, 0);
+        told_anew(&mut written);
+        assert!(written.check().duplicated >= act.records, "{:?}", written.check());
+    }
+
+    #[test]
+    fn a_part_of_a_batch_is_told() {
+        let mut written = Written::new();
+        let (at, records) = written.find(Kind::Batch);
+        written.journal.remove(at + records - 1);
+        let outcome = written.check();
+        assert_eq!((outcome.lost, outcome.misplaced), (1, 1), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_json_file_is_held_against_the_same_board() {
+        let written = Written::new();
+        let mut whole = Document::default();
+        for lane in 0..PLAN.lanes {
+            whole.records.insert(lane, (0..PLAN.acts).map(|n| PLAN.act(lane, n).records).sum());
+        }
+        for (_, key, json) in &written.journal {
+            whole.entries.insert(key.clone(), serde_json::from_str(json).unwrap());
+        }
+        let check = |document| super::document(&PLAN, &written.board, &written.lives, Ok(document));
+        let again =
+            |whole: &Document| Document { records: whole.records.clone(), entries: whole.entries.clone() };
+        assert!(check(again(&whole)).is_clean());
+        let mut less = again(&whole);
+        *less.records.get_mut(&0).unwrap() -= 7;
+        assert_eq!(faults(&check(less)), [7, 0, 0, 0, 0]);
+        let mut more = again(&whole);
+        *more.records.get_mut(&0).unwrap() += 7;
+        assert_eq!(faults(&check(more)), [0, 7, 0, 0, 0]);
+        let mut foreign = again(&whole);
+        foreign.entries.insert("run-1".into(), serde_json::json!({"lane": 0}));
+        assert_eq!(faults(&check(foreign)), [0, 0, 1, 0, 0]);
+        assert_eq!(check(Document::default()).lost, written.last());
+    }
 }

@@ -89,10 +89,18 @@ impl Crew {
         Ok(member.ended(status))
     }
 
-    /// Kills all, and says what they were.
-    pub(super) fn kill_all(&mut self) -> Vec<(Role, u32)> {
+    /// Kills those of some roles, and says what they were.
+    pub(super) fn kill_those(&mut self, of: impl Fn(Role) -> bool) -> Vec<(Role, u32)> {
+        let mut killed = Vec::new();
         // Dropping a member ends it.
-        self.members.drain(..).map(|member| (member.role, member.process.id())).collect()
+        self.members.retain(|member| {
+            let stays = !of(member.role);
+            if !stays {
+                killed.push((member.role, member.process.id()));
+            }
+            stays
+        });
+        killed
     }
 }
 

@@ -127,7 +127,10 @@ mod tests {
         let powers = (0..POWERS).flat_map(|power| [1u64 << power, (1 << power) + (1 << power) / 3]);
         for ns in (0..5000).chain(powers).chain([(1 << POWERS) - 1]) {
             let (bucket, last) = (bucket_of(ns), last_of(bucket_of(ns)));
-            assert!(bucket < BUCKETS && last >= ns && last - ns <= ns / 32, "{ns}: bucket {bucket} to {last}");
+            assert!(
+                bucket < BUCKETS && last >= ns && last - ns <= ns / 32,
+                "{ns}: bucket {bucket} to {last}"
+            );
             assert!(bucket == 0 || last_of(bucket - 1) < ns, "{ns} is not in the bucket before");
         }
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);

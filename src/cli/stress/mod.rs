@@ -56,8 +56,8 @@ With --json one object: figures of all runs together, and each run by itself in 
 per second are those acknowledged.
 
 Examples:
-  tallyfold stress --processes 4 --appends 1000 --kill9
-  tallyfold stress --processes 4 --appends 200 --lock file --flock --no-locking
+  tallyfold stress --processes 4 --appends 500 --kill9
+  tallyfold stress --processes 2 --appends 100 --lock file --flock --no-locking
   tallyfold stress --processes 2 --appends 20000 --load appends --readers 0 --lock memory --json | jq .per_second
   tallyfold stress --processes 2 --appends 500 --plant lost --json | jq .lost")]
 pub(crate) struct Args {
@@ -177,7 +177,7 @@ fn rounds(terms: &Terms<'_>, locks: &[Lock], any: bool) -> Result<Vec<Round>, Fa
         interrupt::check()?;
         match round::run(terms, *lock) {
             Err(failure) if any && failure.code == exit::UNSAFE_FILE_SYSTEM && *lock == Lock::Memory => {
-                say(&failure.message);
+                say(format!("the class memory is left out: {}", failure.message));
             }
             round => rounds.push(round?),
         }

@@ -94,9 +94,8 @@ pub(super) struct Claim {
 
 impl Plan {
     pub(super) fn act(&self, lane: u64, n: u64) -> Act {
-        let origin = self.seed ^ lane.rotate_right(16) ^ n;
-        let mut act =
-            Act { lane, n, kind: Kind::Append, records: 1, origin, first_key: 0, filling: 0 };
+        let origin = Random::new(self.seed ^ Random::new(lane).bits()).bits().wrapping_add(n);
+        let mut act = Act { lane, n, kind: Kind::Append, records: 1, origin, first_key: 0, filling: 0 };
         if self.load == Load::Appends {
             return act;
         }

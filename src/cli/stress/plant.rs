@@ -23,7 +23,8 @@ pub(crate) enum Plant {
 }
 
 pub(super) fn plant(what: Plant, cohort: &Cohort, board: &Board, plan: &Plan) -> Result<(), Failure> {
-    let nothing = || Failure::new(exit::FAILURE, "nothing was appended: there is nothing to plant a fault in");
+    let nothing =
+        || Failure::new(exit::FAILURE, "nothing was appended: there is nothing to plant a fault in");
     let first = || -> Result<Record, Failure> { cohort.cursor(1)?.next_record()?.ok_or_else(nothing) };
     match what {
         Plant::Lost => {

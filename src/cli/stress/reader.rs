@@ -90,7 +90,10 @@ impl Followed {
     fn to(&mut self, seq: Seq, cursor: &mut Cursor) -> Result<(), Failure> {
         while self.seq < seq {
             let Some(record) = cursor.next_ref()? else {
-                return Err(stale(format!("a cursor ends at seq {}, and seq {seq} was there before", self.seq)));
+                return Err(stale(format!(
+                    "a cursor ends at seq {}, and seq {seq} was there before",
+                    self.seq
+                )));
             };
             if record.seq() != self.seq + 1 {
                 return Err(stale(format!("a cursor gives seq {} behind seq {}", record.seq(), self.seq)));

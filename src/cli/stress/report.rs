@@ -157,10 +157,8 @@ fn by_kind(round: &Round) -> Vec<ByKind> {
 /// The directory whose file system it is: that of the store, or the one that the store of our own was made in.
 fn directory(terms: &Terms<'_>) -> PathBuf {
     let path = terms.scratch.store.path();
-    match terms.scratch.shared {
-        true => path.to_path_buf(),
-        false => path.parent().map_or_else(|| path.to_path_buf(), PathBuf::from),
-    }
+    let path = if terms.scratch.shared { path } else { path.parent().unwrap_or(path) };
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn heading(terms: &Terms<'_>, rounds: &[Round]) -> String {
@@ -253,11 +251,9 @@ fn lines(rounds: &[Round]) -> Vec<Line> {
             continue;
         }
         let quantiles: Vec<Quantiles> = rounds.iter().map(|round| round.latencies[at].quantiles()).collect();
-        for (name, figure) in [
-            ("p50", (|q| q.p50) as fn(&Quantiles) -> f64),
-            ("p99", |q| q.p99),
-            ("max", |q| q.max),
-        ] {
+        for (name, figure) in
+            [("p50", (|q| q.p50) as fn(&Quantiles) -> f64), ("p99", |q| q.p99), ("max", |q| q.max)]
+        {
             let cells = quantiles.iter().map(|quantiles| time(figure(quantiles))).collect();
             lines.push((format!("{} {name}", kind.name()), cells, false));
         }
@@ -288,7 +284,10 @@ fn sentence(round: &Round) -> String {
     let name = title(round.lock);
     if round.lock == Lock::None && outcome.lost > 0 {
         let percent = 100.0 * outcome.lost as f64 / acknowledged.max(1) as f64;
-        return format!("{name}: {} of {acknowledged} acknowledged records are lost ({percent:.1} %).", outcome.lost);
+        return format!(
+            "{name}: {} of {acknowledged} acknowledged records are lost ({percent:.1} %).",
+            outcome.lost
+        );
     }
     if !outcome.is_clean() || round.stale > 0 {
         return format!("{name}: not all that was acknowledged is there as it was acknowledged.");

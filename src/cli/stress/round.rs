@@ -20,8 +20,10 @@ use crate::cli::random::Random;
 
 /// How often the parent looks.
 const GLANCE: Duration = Duration::from_millis(1);
-/// How long processes may take to start, and to end once there is nothing to wait for.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long all processes may take to start.
+const TO_START: Duration = Duration::from_secs(60);
+/// How long one may take to end once there is nothing to wait for. A machine may be busy, and a disk slow.
+const TO_END: Duration = Duration::from_secs(20);
 /// How long a writer waits for a lock unless it is told.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// So many kills are planned for each writer.
@@ -87,11 +89,12 @@ pub(super) fn run(terms: &Terms<'_>, lock: Lock) -> Result<Round, Failure> {
         lives: vec![vec![0]; plan.lanes as usize],
         faults: Vec::new(),
         damage: Vec::new(),
+        told: Vec::new(),
         kills: 0,
         hung: 0,
     };
     let seconds = work.all(lock)?;
-    let Work { lives, faults, damage, kills, hung, .. } = work;
+    let Work { lives, faults, damage, told, kills, hung, .. } = work;
 
     let acts = board.lanes().map(Lane::acknowledged).sum();
     let mut outcome = match &target {
@@ -107,7 +110,7 @@ pub(super) fn run(terms: &Terms<'_>, lock: Lock) -> Result<Round, Failure> {
     };
     damage.into_iter().for_each(|what| outcome.damage(what));
     let stale = faults.len() as u64;
-    outcome.faults.extend(faults);
+    outcome.faults.extend(faults.into_iter().chain(told));
     let latencies = Kind::ALL.map(|kind| {
         let mut sum = Latencies::new();
         board.lanes().for_each(|lane| sum.add_numbers(lane.histogram(kind)));
@@ -144,6 +147,8 @@ struct Work<'a> {
     faults: Vec<String>,
     /// What others met.
     damage: Vec<String>,
+    /// What else is worth a word.
+    told: Vec<String>,
     kills: u64,
     hung: u64,
 }
@@ -163,7 +168,7 @@ impl Work<'_> {
                 self.crew.start(Role::Compact)?;
             }
         }
-        self.wait("start", PATIENCE, |work| Ok(work.board.lanes().all(Lane::is_ready)))?;
+        self.wait_for_start()?;
         let begun = Instant::now();
         self.crew.begin();
         self.follow(begun)?;
@@ -171,10 +176,10 @@ impl Work<'_> {
 
         self.board.set_phase(Phase::Over);
         // A writer may be waiting for a lock, and once more to detach.
-        let patience = 2 * self.terms.timeout.unwrap_or(DEFAULT_TIMEOUT) + PATIENCE;
-        self.wait("end", patience, |work| Ok(work.writers() == 0))?;
+        let patience = 2 * self.terms.timeout.unwrap_or(DEFAULT_TIMEOUT) + TO_END;
+        self.wait_for_end(patience, |role| matches!(role, Role::Write { .. }))?;
         self.board.set_phase(Phase::End);
-        self.wait("end", PATIENCE, |work| Ok(work.crew.members().next().is_none()))?;
+        self.wait_for_end(2 * DEFAULT_TIMEOUT + TO_END, |_| true)?;
         Ok(seconds)
     }
 
@@ -182,24 +187,32 @@ impl Work<'_> {
         self.crew.members().filter(|member| matches!(member.role, Role::Write { .. })).count()
     }
 
-    /// Until `done`; kills those who make it last longer than it may.
-    fn wait(
-        &mut self,
-        to: &str,
-        patience: Duration,
-        done: impl Fn(&Self) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+    /// Until all writers are attached.
+    fn wait_for_start(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
-        while !done(self)? {
+        while !self.board.lanes().all(Lane::is_ready) {
+            interrupt::sleep(GLANCE)?;
+            self.reap()?;
+            if begun.elapsed() > TO_START {
+                let what = format!("{} worker processes did not start in time: try fewer", self.writers());
+                return Err(Failure::new(exit::FAILURE, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Until those of some roles have ended; kills those who take longer than they may.
+    fn wait_for_end(&mut self, patience: Duration, of: fn(Role) -> bool) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while self.crew.members().any(|member| of(member.role)) {
             interrupt::sleep(GLANCE)?;
             self.reap()?;
             if begun.elapsed() > patience {
-                for (role, id) in self.crew.kill_all() {
+                for (role, id) in self.crew.kill_those(of) {
                     self.hung += 1;
-                    self.damage.push(format!("process {id} ({role:?}) did not {to} in time"));
+                    self.told.push(format!("process {id} did not end in time: {role:?}"));
                     self.died(role);
                 }
-                return Ok(());
             }
         }
         Ok(())
@@ -337,10 +350,11 @@ pub(super) fn examine(
             }
         },
     }
+    if let Some(e) = &broken {
+        check.broken(e);
+    }
     let (mut outcome, state) = check.end();
-    if let Some(e) = broken {
-        outcome.damage(e);
-    } else if *cohort.settings().fold() != Fold::Log {
+    if broken.is_none() && *cohort.settings().fold() != Fold::Log {
         // As it is, and once more when all of it is in the snapshot.
         for compacted in [false, true] {
             interrupt::check()?;

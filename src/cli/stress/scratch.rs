@@ -1,5 +1,8 @@
 //! Where a run works, and that nothing of it is left: neither after an end of any kind, nor if the parent is killed.
-#![allow(clippy::disallowed_methods, reason = "scratch directories are no files of a store that anybody keeps")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "scratch directories are no files of a store that anybody keeps"
+)]
 
 use std::env;
 use std::fs;
@@ -48,7 +51,8 @@ impl Scratch {
         };
         let directory = named.unwrap_or(Path::new("."));
         if !directory.is_dir() {
-            let what = format!("there is no directory {}: name a store, or any directory", directory.display());
+            let what =
+                format!("there is no directory {}: name a store, or any directory", directory.display());
             return Err(Failure::new(exit::NOT_FOUND, what));
         }
         let own = directory.join(format!("tallyfold-{name}"));
@@ -107,8 +111,7 @@ fn cohort_name(name: &str, lock: Lock) -> String {
 fn janitor(paths: &[PathBuf]) -> Result<Again, Failure> {
     // It does nothing of the plan.
     let plan = Plan { seed: 0, lanes: 0, acts: 0, load: Load::Mixed, durable: false };
-    let task =
-        Task { role: Role::Clear, plan, lock: Lock::None, cohort: String::new(), timeout: None };
+    let task = Task { role: Role::Clear, plan, lock: Lock::None, cohort: String::new(), timeout: None };
     super::crew::start(&task, paths)
 }
 

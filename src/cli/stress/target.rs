@@ -155,7 +155,9 @@ impl Target {
                     }
                     for (key, text) in records() {
                         // The texts are JSON of our own making.
-                        document.entries.insert(key.to_string(), serde_json::from_str(text).unwrap_or_default());
+                        document
+                            .entries
+                            .insert(key.to_string(), serde_json::from_str(text).unwrap_or_default());
                     }
                     document
                 };

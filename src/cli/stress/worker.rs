@@ -26,9 +26,15 @@ const LONGEST_REST_US: usize = 20_000;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Role {
     /// Goes on in a lane from an act on; `life` counts the processes that were there before.
-    Write { lane: u64, life: u64, from: u64 },
+    Write {
+        lane: u64,
+        life: u64,
+        from: u64,
+    },
     /// Those that are attached learn the end of the journal from shared memory, the others by reading.
-    Read { attached: bool },
+    Read {
+        attached: bool,
+    },
     Compact,
     /// Removes the paths it is given when its parent is gone.
     Clear,
@@ -69,10 +75,18 @@ pub(crate) fn work(args: &WorkerArgs) -> Result<(), Failure> {
     match task.role {
         Role::Write { lane, life, from } => Writer::open(&task, store, &board, lane, life)?.run(from),
         Role::Read { attached } => {
-            if begin()? { reader::run(&task, store, &board, attached) } else { Ok(()) }
+            if begin()? {
+                reader::run(&task, store, &board, attached)
+            } else {
+                Ok(())
+            }
         }
         Role::Compact => {
-            if begin()? { compact(&task, store, &board) } else { Ok(()) }
+            if begin()? {
+                compact(&task, store, &board)
+            } else {
+                Ok(())
+            }
         }
         Role::Clear => Ok(()),
     }
@@ -101,7 +115,13 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn open(task: &Task, store: &Path, board: &'a Board, lane: u64, life: u64) -> Result<Writer<'a>, Failure> {
+    fn open(
+        task: &Task,
+        store: &Path,
+        board: &'a Board,
+        lane: u64,
+        life: u64,
+    ) -> Result<Writer<'a>, Failure> {
         let target = Target::open(store, &task.cohort, task.lock, task.timeout, task.plan.durable)?;
         let writer = Writer { plan: task.plan, target, board, lane, life, keys: task.plan.keys() };
         writer.unless_late(writer.target.attach())?;
