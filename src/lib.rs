@@ -117,5 +117,6 @@ pub use view::{Iter, Reader, View};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
+    pub use crate::sys::SharedNumbers;
     pub use crate::sys::ignore_file_size_signal;
 }

@@ -11,7 +11,7 @@ use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
     alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once,
-    previous, refold, stats, verify,
+    previous, refold, stats, stress, verify,
 };
 
 fn main() -> ExitCode {
@@ -49,7 +49,9 @@ fn run() -> Result<(), Failure> {
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Stress(args) => stress::run(&options, &args),
         Verb::Demo(args) => demo::run(&options, &args),
         Verb::DemoWorker(args) => demo::work(&args),
+        Verb::StressWorker(args) => stress::work(&args),
     }
 }

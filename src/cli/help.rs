@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Write", &["create", "append", "import", "delete", "once", "bundle"]),
     ("Read", &["get", "ls", "log", "history", "previous"]),
     ("Look after", &["compact", "mirror", "alter", "refold", "verify"]),
-    ("Watch and try", &["stats", "demo"]),
+    ("Watch and try", &["stats", "demo", "stress"]),
 ];
 
 /// The template of the whole help, as clap takes it.

@@ -17,8 +17,10 @@ pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
+pub(crate) mod stress;
 pub(crate) mod verify;
 
+pub(crate) mod again;
 pub(crate) mod cohorts;
 pub(crate) mod config;
 pub(crate) mod exit;
@@ -29,6 +31,7 @@ pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod random;
 pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -86,9 +89,13 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     /// Print sizes and positions
     Stats(stats::Args),
+    /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
+    Stress(stress::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
+    #[command(hide = true)]
+    StressWorker(stress::WorkerArgs),
 }
 
 fn exit_codes() -> String {
