@@ -136,7 +136,7 @@ fn print(out: &mut Output, dir: &str, verdict: Verdict, checks: &[Check]) -> Res
             style.yellow(format!("{dir}: many processes may write here, and the warnings say what to know"))
         ),
         Verdict::Unsafe => {
-            writeln!(out, "{}", style.red(format!("{dir}: NOT safe for many writers")))
+            writeln!(out, "{}", style.red(format!("{dir}: NOT for many writers: see what is UNSAFE")))
         }
         Verdict::ReadOnly => writeln!(
             out,

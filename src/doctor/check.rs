@@ -60,10 +60,13 @@ impl Check {
         Check { advice: Some(advice.into()), ..Check::new(check, Outcome::Unsafe, said) }
     }
 
-    /// It could not be done at all. A full disk says nothing about what else it is good for.
+    /// It could not be done, so nobody knows.
     pub(super) fn failed(check: &'static str, error: &Error) -> Check {
-        let outcome = if error.is_no_space() { Outcome::Skipped } else { Outcome::Unsafe };
-        Check::new(check, outcome, error.to_string())
+        if error.is_no_space() {
+            let said = "there is no room to try it";
+            return Check::not_safe(check, said, "make room, and ask again");
+        }
+        Check::new(check, Outcome::Unsafe, error.to_string())
     }
 
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Check {

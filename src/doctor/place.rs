@@ -91,14 +91,17 @@ struct Known {
 const LOCAL_LOCKS: &str = "locks on it exclude processes of this host only";
 const WITHOUT: &str =
     "mount it without that option, or write from one host only and never set trust_network_locks";
+const NO_SYNC: &str =
+    "every sync is left out, so a power cut may take anything, and the upper directory with it";
 const NO_BARRIER: &str =
     "the disk's cache is not flushed by a sync, so a power cut may take what was durable";
 
-const KNOWN: [Known; 11] = [
+const KNOWN: [Known; 13] = [
     Known { kinds: &["nfs"], option: "nolock", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
     Known { kinds: &["nfs"], option: "local_lock=flock", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
     Known { kinds: &["nfs"], option: "local_lock=all", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
     Known { kinds: &["cifs", "smb"], option: "nobrl", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
+    Known { kinds: &["afs"], option: "flock=local", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
     Known { kinds: &["lustre"], option: "localflock", said: LOCAL_LOCKS, advice: WITHOUT, not_safe: true },
     Known {
         kinds: &["lustre"],
@@ -110,7 +113,15 @@ const KNOWN: [Known; 11] = [
     Known {
         kinds: &["overlay"],
         option: "volatile",
-        said: "every sync is left out, so a power cut may take anything, and the upper directory with it",
+        said: NO_SYNC,
+        advice: "put the store on a volume or a bind mount of a disk",
+        not_safe: false,
+    },
+    // The same as newer kernels tell it.
+    Known {
+        kinds: &["overlay"],
+        option: "fsync=volatile",
+        said: NO_SYNC,
         advice: "put the store on a volume or a bind mount of a disk",
         not_safe: false,
     },

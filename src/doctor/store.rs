@@ -47,7 +47,10 @@ pub(super) fn store(examination: &Examination) -> Result<Vec<Check>> {
     };
     let names = store.cohorts()?;
     let abandoned = examination.dir.names()?.iter().filter(|name| names::is_new_cohort(name)).count();
-    let mut said = format!("{} cohorts", names.len());
+    let mut said = match names.len() {
+        1 => "1 cohort".to_string(),
+        n => format!("{n} cohorts"),
+    };
     if abandoned > 0 {
         said += &format!(
             ", and {abandoned} that are being made or were given up; the next one made removes those"

@@ -109,6 +109,7 @@ fn options_of_a_mount_that_break_a_promise_are_told() {
     assert_eq!(judge("ext4", &["rw", "relatime"]), Good);
     assert_eq!(judge("ext4", &["rw", "nobarrier"]), Warning);
     assert_eq!(judge("overlay", &["rw", "volatile"]), Warning);
+    assert_eq!(judge("overlay", &["rw", "fsync=volatile"]), Warning);
     assert_eq!(judge("tmpfs", &["rw", "volatile"]), Good, "another file system's option");
     assert_eq!(judge("nfs4", &["rw", "local_lock=none"]), Good);
     for (kind, option) in
@@ -165,7 +166,9 @@ fn processes_that_were_not_alone_or_lost_counts_or_never_met_are_no_proof_of_a_l
     assert_eq!(judged(100, 0, 7), Good);
     assert_eq!(judged(100, 1, 7), Unsafe);
     assert_eq!(judged(99, 0, 7), Unsafe);
-    assert_eq!(judged(100, 0, 0), Skipped);
+    assert_eq!(judged(100, 0, 0), Warning);
+    let full = Error::io("cannot write", Path::new("p"), std::io::ErrorKind::StorageFull.into());
+    assert_eq!(Check::failed("flock", &full).outcome, Unsafe, "what was not tried is not known");
 }
 
 #[test]
