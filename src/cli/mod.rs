@@ -4,12 +4,15 @@ pub(crate) mod alter;
 pub(crate) mod append;
 pub(crate) mod bundle;
 pub(crate) mod compact;
+pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mirror;
@@ -79,6 +82,8 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     /// Fold the journal into the snapshot
     Compact(compact::Args),
+    /// Run a command while a lock is held
+    Lock(lock::Args),
     /// Change settings of a cohort
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
@@ -89,9 +94,15 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     /// Print sizes and positions
     Stats(stats::Args),
+    /// Try whether a directory is good for many writers
+    Doctor(doctor::Args),
+    /// Print what a shell needs to complete this command
+    Completions(completions::Args),
     /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
     Stress(stress::Args),
     Demo(demo::Args),
+    #[command(hide = true)]
+    DoctorWorker(doctor::WorkerArgs),
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
     #[command(hide = true)]
