@@ -55,6 +55,9 @@ mod cohort;
 mod compact;
 mod cursor;
 mod cut;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod doctor;
 mod durable;
 mod error;
 pub mod files;
@@ -91,6 +94,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod trust;
+mod user_lock;
 mod value;
 mod verify;
 mod view;
@@ -127,5 +131,6 @@ mod documents {
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
-    pub use crate::sys::ignore_file_size_signal;
+    pub use crate::sys::SharedNumbers;
+    pub use crate::sys::{end_with_parent, ignore_file_size_signal};
 }

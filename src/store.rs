@@ -60,7 +60,10 @@ impl Store {
         Dir::make(path)?;
         let dir = Dir::open(path)?;
         let ours = |name: &String| {
-            name == names::STORE || names::is_new_cohort(name) || names::parse_temporary(name).is_some()
+            name == names::STORE
+                || names::is_new_cohort(name)
+                || names::is_scratch(name)
+                || names::parse_temporary(name).is_some()
         };
         if let Some(other) = dir.names()?.iter().find(|name| !ours(name)) {
             // Another process may have made the store, and a cohort in it, since we looked.
