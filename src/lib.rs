@@ -53,6 +53,7 @@ mod bundle;
 mod chain;
 mod cohort;
 mod compact;
+mod condition;
 mod cursor;
 mod cut;
 mod durable;
@@ -71,6 +72,8 @@ mod mirror;
 mod names;
 mod once;
 mod previous;
+#[cfg(feature = "cli")]
+mod rank;
 mod ready;
 mod record;
 mod recover;
@@ -98,6 +101,7 @@ mod view;
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
+pub use condition::Compare;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
@@ -117,5 +121,6 @@ pub use view::{Iter, Reader, View};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
+    pub use crate::rank::{Rank, Ranked};
     pub use crate::sys::ignore_file_size_signal;
 }
