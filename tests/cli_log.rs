@@ -187,7 +187,8 @@ fn a_follower_misses_and_repeats_nothing_while_writers_rotate_and_a_compactor_re
                     for n in 0..EACH {
                         let seq =
                             cohort.append(&format!("w{writer}:{}", n % 7), &json!({"pad": "p".repeat(100)}));
-                        while seq.as_ref().unwrap() - read.load(Ordering::SeqCst) > 1000 {
+                        let seq = seq.unwrap();
+                        while seq.saturating_sub(read.load(Ordering::SeqCst)) > 1000 {
                             std::thread::sleep(Duration::from_millis(1));
                         }
                     }
@@ -226,7 +227,9 @@ fn overtaken(fixture: &Fixture, more: &[&str]) -> (Ended, u64) {
     let cohort = fixture.library().create("c", settings).unwrap();
     let pad = "p".repeat(1000);
     let append = |n: u64| cohort.append(&format!("k{}", n % 5), &json!({"n": n, "pad": pad})).unwrap();
-    (0..300).for_each(|n| drop(append(n)));
+    for n in 0..300 {
+        append(n);
+    }
     let (filled, last) = (300, 306);
     let mut command = fixture.command(&[&["log", "c", "-f", "--to", &last.to_string()], more].concat());
     let mut follower = Running::start(command.stderr(Stdio::piped()));

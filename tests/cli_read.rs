@@ -169,7 +169,7 @@ fn n_is_the_last_records_and_with_from_the_first() {
         assert_eq!(seqs(log), expected.collect::<Vec<_>>(), "{args:?}");
     }
     let help = fixture.ok(&["log", "--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(help.contains("--from SEQ -n N prints the N records from SEQ"), "{help}");
+    assert!(help.contains("--from SEQ -n N prints the first N from SEQ"), "{help}");
 }
 
 #[test]
