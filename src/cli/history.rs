@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::filter::{PARTS, RecordArgs, WHERE};
 use super::options::Options;
 use super::record::{FormArgs, Printer};
-use super::records::{Extent, Reading, cursor_at_least};
+use super::records::{Extent, Reading, first_kept};
 use super::time::TAKEN;
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let cohort = options.cohort(&args.cohort)?;
     let cursor = match args.records.from {
         Some(from) => cohort.cursor(from)?,
-        None => cursor_at_least(&cohort, 1)?,
+        None => first_kept(&cohort, 1)?.0,
     };
     Reading::new(&cohort, &filter, printer).run(cursor, Extent { limit: None, follow: false })
 }

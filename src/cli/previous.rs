@@ -19,8 +19,8 @@ through, and with --key those before the last one with that key, of other keys. 
 {WHERE} --not takes the same, and finds what --where would not: also where the field is not there.
 
 Examples:
-  tallyfold previous index --where stage=TRAINING --not run_id=run-0
-  tallyfold previous index --key run-2:TRAINING --where stage=TRAINING --where 'auc>=0.5' || echo 'no earlier run is so'"))]
+  tallyfold previous index --key run-7:TRAINING --where stage=TRAINING --not run_id=run-7
+  tallyfold previous index --where stage=TRAINING --where 'auc>=0.5'"))]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use tallyfold::process::output_is_closed;
 use tallyfold::{Cohort, Cursor, Error, Record, Seq};
 
 use super::cursor_file::{CursorFile, Mark, records};
@@ -102,6 +103,10 @@ impl<'a> Reading<'a> {
                     self.settle(&mark)?;
                     if !follow || cursor.next_seq() > self.filter.to {
                         break;
+                    }
+                    // Whoever read our output has seen enough: that is no failure, and no record may come for long.
+                    if output_is_closed() {
+                        return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
                     }
                     // What goes wrong while it waits, the next look tells.
                     let _ = cursor.wait(LOOK);
@@ -259,7 +264,7 @@ impl<'a> Reading<'a> {
 }
 
 /// From `asked` on, or from the first record still there: nobody has asked for it by its number.
-fn first_kept(cohort: &Cohort, asked: Seq) -> tallyfold::Result<(Cursor, Seq)> {
+pub(crate) fn first_kept(cohort: &Cohort, asked: Seq) -> tallyfold::Result<(Cursor, Seq)> {
     let mut from = asked;
     loop {
         match cohort.cursor(from) {
