@@ -4,6 +4,9 @@
 //! begins with `$ ` is a command, lines behind it that begin with `> ` are more of it, and the lines below are what it prints,
 //! on both streams. `...` stands for what differs from one time to the next: in a line for any text, alone for any lines. A command that
 //! fails must be followed by one that shows it, such as `echo $?`. A block below `<!-- file: NAME -->` is that file.
+//!
+//! `DOCUMENT=faq` runs the documents whose names contain that. `DOCUMENT_WRITE=1` puts what is printed into the documents where they
+//! show something else, for whoever writes one to look at the difference.
 #![cfg(all(unix, feature = "cli", feature = "parquet"))]
 #![allow(clippy::disallowed_methods, reason = "tests read the documents and write files of their own")]
 
@@ -18,6 +21,7 @@ use std::path::Path;
 use documents::{Document, Kind, blocks};
 use serde_json::Value;
 use shell::Shell;
+use story::Wrong;
 
 /// What no word of a link may lead to.
 const ELSEWHERE: [&str; 3] = ["https://", "http://", "mailto:"];
@@ -32,13 +36,23 @@ fn what_the_documents_tell_to_type_prints_what_they_show() {
     let only = std::env::var("DOCUMENT").unwrap_or_default();
     let documents: Vec<Document> =
         documents::all().into_iter().filter(|document| document.name.contains(&only)).collect();
-    let results: Vec<Result<usize, String>> = std::thread::scope(|scope| {
+    let results: Vec<Result<usize, Wrong>> = std::thread::scope(|scope| {
         let stories: Vec<_> =
             documents.iter().map(|document| scope.spawn(|| story::run(&shell, document))).collect();
         stories.into_iter().map(|story| story.join().unwrap()).collect()
     });
-    let wrong: Vec<String> = results.iter().filter_map(|result| result.clone().err()).collect();
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let wrong: Vec<(&Document, &Wrong)> = documents
+        .iter()
+        .zip(&results)
+        .filter_map(|(document, result)| Some((document, result.as_ref().err()?)))
+        .collect();
+    let told: Vec<&str> = wrong.iter().map(|(_, wrong)| wrong.told.as_str()).collect();
+    if std::env::var_os("DOCUMENT_WRITE").is_some() {
+        for (document, Wrong { corrections, .. }) in &wrong {
+            fs::write(&document.path, story::corrected(&document.text, corrections)).unwrap();
+        }
+    }
+    assert!(told.is_empty(), "\n{}", told.join("\n"));
     let commands: usize = results.into_iter().flatten().sum();
     assert!(commands > 0, "no command was run");
 }
@@ -183,9 +197,16 @@ fn a_story_that_is_not_as_it_is_told_is_noticed() {
         ("```console\n$ echo a\na\n$ tallyfold frobnicate\n...\n```\n", "ended with 2"),
         ("```console\na\n```\n", "begins with a command"),
     ] {
-        let told = tell(text).unwrap_err();
+        let told = tell(text).unwrap_err().told;
         assert!(told.contains(words), "{text}\n{told}");
     }
+    let wrong =
+        "```console\n$ cat <<'END'\n> {\"time\":\"now\"}\n> END\nold\n\n$ echo a\n$ echo b\nb\n```\nWords.\n";
+    let corrections = tell(wrong).unwrap_err().corrections;
+    assert_eq!(
+        story::corrected(wrong, &corrections),
+        "```console\n$ cat <<'END'\n> {\"time\":\"now\"}\n> END\n{\"time\":\"...\"}\n\n$ echo a\na\n$ echo b\nb\n```\nWords.\n"
+    );
 }
 
 #[test]

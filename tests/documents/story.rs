@@ -20,8 +20,30 @@ pub(crate) struct Step {
     pub(crate) expected: Vec<String>,
 }
 
+/// What in a document is not as it stands there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Wrong {
+    pub(crate) told: String,
+    pub(crate) corrections: Vec<Correction>,
+}
+
+/// What a command printed, instead of what the document shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Correction {
+    /// The line behind the command, from 1 on.
+    line: usize,
+    shown: usize,
+    printed: Vec<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(told: String) -> Wrong {
+        Wrong { told, corrections: Vec::new() }
+    }
+}
+
 /// Runs all commands of a document in one directory and one shell, and tells how many, or what is not as it stands there.
-pub(crate) fn run(shell: &Shell, document: &Document) -> Result<usize, String> {
+pub(crate) fn run(shell: &Shell, document: &Document) -> Result<usize, Wrong> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut steps = Vec::new();
     for block in &document.blocks {
@@ -88,33 +110,52 @@ fn outputs(shell: &Shell, dir: &Path, steps: &[Step]) -> Vec<(String, String)> {
 }
 
 /// Compares, and tells of every command that is not as it stands there.
-fn check(name: &str, steps: &[Step], printed: &[(String, String)]) -> Result<(), String> {
-    let mut wrong = String::new();
+fn check(name: &str, steps: &[Step], printed: &[(String, String)]) -> Result<(), Wrong> {
+    let mut wrong = Wrong::default();
     for (n, step) in steps.iter().enumerate() {
+        let place = format!("{name}:{}: {}", step.line, step.command);
         let Some((output, code)) = printed.get(n) else {
-            let _ = writeln!(wrong, "{name}:{}: {}\n  ended the shell", step.line, step.command);
+            let _ = writeln!(wrong.told, "{place}\n  ended the shell");
             break;
         };
         let expected = trimmed(step.expected.iter().map(String::as_str));
         let actual = trimmed(output.lines());
         if !matches(&expected, &actual) {
+            wrong.corrections.push(Correction {
+                line: step.line + step.command.lines().count(),
+                shown: expected.len(),
+                printed: actual.iter().map(|line| without_times(line)).collect(),
+            });
             let (expected, actual) = (expected.join("\n  "), actual.join("\n  "));
-            let _ = writeln!(
-                wrong,
-                "{name}:{}: {}\n it says\n  {expected}\n and is\n  {actual}",
-                step.line, step.command
-            );
+            let _ = writeln!(wrong.told, "{place}\n it says\n  {expected}\n and is\n  {actual}");
         }
         let told = steps.get(n + 1).is_some_and(|next| next.command.contains("$?"));
         if code != "0" && !told {
-            let _ = writeln!(
-                wrong,
-                "{name}:{}: {}\n  ended with {code}, which no `echo $?` shows",
-                step.line, step.command
-            );
+            let _ = writeln!(wrong.told, "{place}\n  ended with {code}, which no `echo $?` shows");
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    if wrong.told.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// The text of a document with what was printed in the place of what it shows.
+pub(crate) fn corrected(text: &str, corrections: &[Correction]) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    for Correction { line, shown, printed } in corrections.iter().rev() {
+        lines.splice(line - 1..line - 1 + shown, printed.iter().map(String::as_str));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A line whose times, which differ, are `...`.
+fn without_times(line: &str) -> String {
+    let mut parts = line.split("\"time\":\"");
+    let mut kept = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        kept.push_str("\"time\":\"");
+        kept.push_str(ANYTHING);
+        kept.push_str(part.find('"').map_or("", |end| &part[end..]));
+    }
+    kept
 }
 
 /// Without the empty lines at both ends, which set blocks apart, and without blanks that nobody sees.
