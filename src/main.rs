@@ -11,7 +11,7 @@ use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
     alter, append, bundle, compact, completions, create, delete, demo, doctor, get, history, import, lock,
-    log, ls, mirror, once, previous, refold, stats, verify,
+    log, ls, mirror, once, previous, refold, stats, stress, verify,
 };
 
 fn main() -> ExitCode {
@@ -50,10 +50,12 @@ fn run() -> Result<(), Failure> {
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Stress(args) => stress::run(&options, &args),
+        Verb::Demo(args) => demo::run(&options, &args),
         Verb::Doctor(args) => doctor::run(&options, &args),
         Verb::DoctorWorker(args) => doctor::work(&args),
         Verb::Completions(args) => completions::run(&args),
-        Verb::Demo(args) => demo::run(&args, options.store),
         Verb::DemoWorker(args) => demo::work(&args),
+        Verb::StressWorker(args) => stress::work(&args),
     }
 }

@@ -20,17 +20,21 @@ pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
+pub(crate) mod stress;
 pub(crate) mod verify;
 
+pub(crate) mod again;
 pub(crate) mod cohorts;
 pub(crate) mod config;
 pub(crate) mod exit;
+pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod interrupt;
 pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod random;
 pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -44,7 +48,7 @@ use options::Options;
 
 /// Many processes keep one tally without losing a line of it: checksummed journals, folded into JSON snapshots.
 #[derive(Debug, Parser)]
-#[command(name = "tallyfold", version, after_help = exit_codes())]
+#[command(name = "tallyfold", version, help_template = help::template(), after_help = exit_codes())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -94,11 +98,15 @@ pub(crate) enum Verb {
     Doctor(doctor::Args),
     /// Print what a shell needs to complete this command
     Completions(completions::Args),
+    /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
+    Stress(stress::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DoctorWorker(doctor::WorkerArgs),
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
+    #[command(hide = true)]
+    StressWorker(stress::WorkerArgs),
 }
 
 fn exit_codes() -> String {

@@ -49,6 +49,8 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+#[cfg(feature = "cli")]
+mod numbers;
 mod plain;
 #[cfg_attr(unix, path = "plain_unix.rs")]
 #[cfg_attr(not(unix), path = "plain_none.rs")]
@@ -103,6 +105,8 @@ pub(crate) use fork::PerProcess;
 pub(crate) use lock::{LockFile, Locked, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+#[cfg(feature = "cli")]
+pub use numbers::SharedNumbers;
 pub(crate) use plain::{Target, list, make_parents, read_whole, remove as remove_plain};
 #[cfg(feature = "cli")]
 pub(crate) use probe::{
