@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use common::{Fixture, Running};
@@ -41,6 +42,18 @@ fn it_goes_on_finds_new_cohorts_and_prints_only_what_it_has_done() {
     assert!(lines.next().starts_with("a: folded 1 records up to seq 2: 2 entries"));
     assert_eq!(interrupt(&mut running), Some(130));
     assert_eq!(said(&mut running), "");
+}
+
+#[test]
+fn sigterm_ends_it_and_what_it_has_folded_is_whole() {
+    let fixture = Fixture::new();
+    fixture.fill("a", &[], &[("k", "1")]);
+    let mut running = every(&fixture, &["a"]);
+    assert!(running.lines().next().starts_with("a: folded 1 records"));
+    let pid = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(running.0.wait().unwrap().signal(), Some(15));
+    assert!(fixture.ok(&["verify"]).starts_with("a: whole"));
 }
 
 #[test]

@@ -90,6 +90,59 @@ fn a_local_directory_is_safe_and_nothing_is_left_in_it() {
     }
 }
 
+/// What is found where the kernel's answer to some calls is another one; `None` where strace cannot give it.
+fn with_answers(fixture: &Fixture, calls: &str, answer: &str) -> Option<Value> {
+    let inject = format!("inject={calls}:{answer}");
+    let trace = ["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject];
+    let answers = fixture.bare("strace", &[&trace[..], &["true"]].concat()).output();
+    if !answers.is_ok_and(|output| output.status.success()) {
+        println!("skipped: strace answers no calls here");
+        return None;
+    }
+    let output = fixture
+        .bare("strace", &[&trace[..], &[TALLYFOLD, "doctor", "--json", "."]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(names(fixture.dir()), [""; 0]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(if found["verdict"] == "unsafe" { 8 } else { 0 }), "{found}");
+    Some(found)
+}
+
+#[test]
+fn where_flock_excludes_nobody_the_directory_is_unsafe() {
+    let fixture = Fixture::new();
+    let Some(found) = with_answers(&fixture, "flock", "retval=0") else { return };
+    assert_eq!(found["verdict"], "unsafe");
+    let flock = checks(&found, "flock");
+    assert_eq!((&flock[0]["outcome"], &flock[1]["outcome"]), (&"unsafe".into(), &"unsafe".into()), "{found}");
+    assert!(flock[0]["not_alone"].as_u64() > Some(0), "{found}");
+    assert_eq!(check(&found, "file-locks")["outcome"], "unsafe");
+}
+
+#[test]
+fn where_a_sync_fails_the_directory_is_unsafe() {
+    let fixture = Fixture::new();
+    let Some(found) = with_answers(&fixture, "fsync,fdatasync", "error=EIO") else { return };
+    let sync = check(&found, "sync");
+    assert!(sync["outcome"] == "unsafe" && sync["advice"].as_str().unwrap().contains("disk"), "{sync}");
+}
+
+#[test]
+fn where_there_are_no_links_and_no_space_can_be_reserved_that_is_told_and_many_may_write() {
+    let fixture = Fixture::new();
+    if !on_local_disk(&fixture) {
+        return;
+    }
+    let memory = shares_memory(&fixture);
+    let Some(found) = with_answers(&fixture, "linkat,fallocate", "error=EOPNOTSUPP") else { return };
+    assert_eq!(check(&found, "link")["links"], false);
+    let reserve = check(&found, "reserve");
+    assert_eq!((&reserve["reserved"], reserve["outcome"] == "warning"), (&false.into(), memory), "{reserve}");
+    assert_eq!(checks(&found, "shared-memory")[0]["outcome"], "skipped");
+    assert_ne!(found["verdict"], "unsafe");
+}
+
 /// One that counts under a lock that excludes nobody: so it is seen that the count would tell.
 struct Counter(Child, BufReader<std::process::ChildStdout>);
 

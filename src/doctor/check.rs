@@ -66,7 +66,8 @@ impl Check {
             let said = "there is no room to try it";
             return Check::not_safe(check, said, "make room, and ask again");
         }
-        Check::new(check, Outcome::Unsafe, error.to_string())
+        let advice = error.advice().unwrap_or("see what the system says of this directory and its disk");
+        Check::not_safe(check, without_advice(error), advice)
     }
 
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Check {
@@ -78,4 +79,11 @@ impl Check {
         self.cohort = Some(cohort.to_string());
         self
     }
+}
+
+/// What went wrong, and where.
+pub(super) fn without_advice(error: &Error) -> String {
+    let text = error.to_string();
+    let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+    text.strip_suffix(&advice).unwrap_or(&text).to_string()
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Examination;
-use super::check::Check;
+use super::check::{Check, without_advice};
 use super::crew::Member;
 use super::scratch::Scratch;
 use super::work::{self, COUNTED, COUNTED_BYTES, REPLACED};
@@ -120,7 +120,7 @@ pub(super) fn shared_memory(examination: &Examination, scratch: &Scratch) -> Res
     match prepared {
         // The step about reserved space says what to do.
         Err(e) if e.is_unsafe_file_system() => {
-            return Ok(vec![Check::skipped("shared-memory", e.to_string())]);
+            return Ok(vec![Check::skipped("shared-memory", without_advice(&e))]);
         }
         other => other?,
     }

@@ -1,6 +1,6 @@
 //! Where the directory is: the file system, how it is mounted, and what follows for the locks.
 
-use super::check::Check;
+use super::check::{Check, without_advice};
 use super::{Examination, store};
 use crate::error::Result;
 use crate::names;
@@ -229,7 +229,11 @@ pub(super) fn writable(examination: &Examination) -> Result<Vec<Check>> {
         _ => "a store that is put here can be read, by others too",
     };
     let advice = format!("{readable}; to write, see the mount's options and who owns the directory");
-    Ok(vec![Check::not_safe("writable", format!("nothing can be made here: {error}"), advice)])
+    Ok(vec![Check::not_safe(
+        "writable",
+        format!("nothing can be made here: {}", without_advice(error)),
+        advice,
+    )])
 }
 
 pub(super) fn space(examination: &Examination) -> Result<Vec<Check>> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Examination;
-use super::check::{Check, Outcome};
+use super::check::{Check, Outcome, without_advice};
 use crate::cohort::Cohort;
 use crate::error::Result;
 use crate::names;
@@ -41,7 +41,8 @@ pub(super) fn store(examination: &Examination) -> Result<Vec<Check>> {
     let store = match &examination.store {
         None => return Ok(vec![Check::ok("store", "there is none here")]),
         Some(Err(e)) => {
-            return Ok(vec![Check::warning("store", e.to_string(), "restore its document from a copy")]);
+            let advice = "restore its document from a copy";
+            return Ok(vec![Check::warning("store", without_advice(e), advice)]);
         }
         Some(Ok(store)) => store,
     };

@@ -1,4 +1,5 @@
 //! What cannot be had by mounting: network file systems, old kernels, clocks that are wrong. And that an answer can be no.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
 use std::sync::Arc;
