@@ -7,6 +7,7 @@ pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
@@ -79,6 +80,8 @@ pub(crate) enum Verb {
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
     Refold(refold::Args),
+    /// Write the state, records or points as JSON Lines, CSV, Parquet or Arrow
+    Export(export::Args),
     /// Write the state as a plain file, JSON or Parquet
     Mirror(mirror::Args),
     /// Check every byte, changing nothing
