@@ -82,7 +82,9 @@ enum Rows {
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let path = args.output.as_deref().filter(|path| *path != Path::new(STANDARD_OUTPUT));
-    let format = format(args.format, path)?;
+    // Who asks every verb for JSON means this one too.
+    let given = args.format.or((options.json && path.is_none()).then_some(Format::Jsonl));
+    let format = format(given, path)?;
     let cohort = options.cohort(&args.cohort)?;
     // What makes no sense is told before a file is begun.
     let what = what(&cohort, args.what)?;
@@ -225,9 +227,9 @@ fn tell(cohort: &Cohort, exported: &Exported) {
     }
     if !exported.text_columns.is_empty() {
         say(format!(
-            "note: {} of {:?} hold numbers that neither 64 bits nor a double hold, and are text with all their digits",
-            exported.text_columns.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
-            cohort.name()
+            "note: in {:?} these columns are text, with all the digits of numbers that fit neither 64 bits nor a double: {}",
+            cohort.name(),
+            exported.text_columns.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
         ));
     }
 }

@@ -56,7 +56,7 @@ pub(crate) enum Verb {
     Create(create::Args),
     /// Append JSON values, one a line, and print the last seq
     Append(append::Args),
-    /// Append what a JSON, JSON Lines or Parquet file holds
+    /// Append what a JSON, JSON Lines, Parquet or Optuna journal file holds
     Import(import::Args),
     /// Append the delete of a key, and print its seq
     Delete(delete::Args),

@@ -57,7 +57,8 @@ pub struct Exported {
     pub rows: u64,
     /// The last seq that they show.
     pub seq: Seq,
-    /// Columns of numbers that are text, for among them are whole numbers that neither 64 bits nor a double hold.
+    /// Of a file that knows types: columns of numbers that are text, for among them are whole numbers that neither 64 bits nor a double
+    /// hold.
     pub text_columns: Vec<String>,
     /// That a snapshot was damaged. Nothing is missing: it was rebuilt from the previous one and the journal.
     pub damage: Option<String>,
@@ -170,11 +171,13 @@ impl<'a> Export<'a> {
     /// As of [`jsonl`](Export::jsonl).
     #[cfg(feature = "csv")]
     pub fn csv(self, out: impl Write) -> Result<Exported> {
-        self.table(
+        let exported = self.table(
             |columns| csv::Csv::begin(out, columns),
             |csv, columns, row| csv.put(columns, row),
             |csv, _| csv.end(),
-        )
+        )?;
+        // Everything is text here.
+        Ok(Exported { text_columns: Vec::new(), ..exported })
     }
 
     /// A Parquet file, compressed with snappy.
