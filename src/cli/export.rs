@@ -278,7 +278,9 @@ impl Target {
     }
 
     fn file(path: &Path) -> Result<Target, Failure> {
-        let file = AtomicFile::create(path, &tallyfold::files::Options::new())?;
+        // A directory that is missing is a name mistyped. What there is none of is no store, and no cohort, so it is no such failure.
+        let file = AtomicFile::create(path, &tallyfold::files::Options::new().parents(false))
+            .map_err(|e| Failure::new(exit::FAILURE, e.to_string()))?;
         // One of a store's own files would end the store.
         let beside = |name| file.target().with_file_name(name).exists();
         let name = file.target().file_name();

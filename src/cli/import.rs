@@ -297,7 +297,7 @@ fn sentence(imported: &Imported, args: &Args) -> String {
         text.push_str(&format!(", the last as seq {seq}"));
     }
     for (number, what) in [
-        (there, "were there already"),
+        (&there.unwrap_or_default(), "were there already"),
         (repeated, "had a key that was there before, of which the last counts"),
         (nonfinite, "held NaN or an infinity, which are non-finite numbers now"),
     ] {

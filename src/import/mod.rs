@@ -83,9 +83,12 @@ pub struct Imported {
     pub unnumbered: u64,
     /// The seq of the last record appended; 0: none.
     pub seq: Seq,
-    /// Operations of Optuna that were records already, of an earlier import.
-    pub there: u64,
-    /// A last line that its writer has not ended, and that was left out: what a crash leaves, and no failure.
+    /// Of operations of Optuna: those that were records already, of an earlier import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub there: Option<u64>,
+    /// Of operations of Optuna: a last line that its writer has not ended, and that was left out. A crash leaves that; it is no
+    /// failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub torn: Option<Refused>,
     /// The first hundred rows that were not taken.
     pub refused: Vec<Refused>,

@@ -20,7 +20,8 @@ const OPERATION: &str = "op_code";
 const WORKER: &str = "worker_id";
 
 pub(super) fn load(how: Import<'_>, input: impl BufRead) -> Imported {
-    let mut loader = Loader { how, imported: Imported::default(), batch: Batch::new(), head: 0, marked: 0 };
+    let imported = Imported { there: Some(0), ..Imported::default() };
+    let mut loader = Loader { how, imported, batch: Batch::new(), head: 0, marked: 0 };
     let read = loader.read(input);
     // What is before a broken line is a journal of its own.
     let flushed = loader.flush();
@@ -98,7 +99,7 @@ impl Loader<'_> {
             .advise("the study went on without this file, or it is another: import it into a new cohort"));
         }
         self.head = record.seq();
-        self.imported.there += 1;
+        *self.imported.there.get_or_insert(0) += 1;
         Ok(true)
     }
 
