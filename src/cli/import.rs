@@ -30,10 +30,10 @@ latest if the rows have keys, else log.
 
 Examples:
   tallyfold import json snapshot_index.json index --seq-from snapshot_seq
-  tallyfold import json rows.json index --key-from run_id,stage --dry-run
-  tallyfold import json metrics.json runs --key run-1
-  tallyfold import parquet index.parquet index --key-from run_id,phase
-  tallyfold import optuna journal.log study")]
+  tallyfold import json snapshot_index.json snapshots --key all
+  tallyfold import jsonl rows.jsonl index --key-from run_id,stage --dry-run
+  tallyfold export index -o index.parquet && tallyfold import parquet index.parquet copy --key-from key
+  echo '{\"op_code\":0,\"worker_id\":\"w\",\"study_name\":\"s\",\"directions\":[1]}' | tallyfold import optuna - study")]
 pub(crate) struct Args {
     /// What the file holds
     #[arg(value_name = "FORMAT")]

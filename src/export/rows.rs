@@ -171,7 +171,8 @@ impl Rows {
     pub(super) fn exported(&self, rows: u64, text_columns: Vec<String>) -> Exported {
         let (seq, damage) = match &self.source {
             Source::View(view) => (view.seq(), view.damage().map(ToString::to_string)),
-            Source::Journal { to, .. } => (*to, None),
+            // Seqs have no gaps.
+            Source::Journal { from, .. } => ((from + rows).saturating_sub(1), None),
         };
         Exported { rows, seq, text_columns, damage }
     }
