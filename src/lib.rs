@@ -52,6 +52,10 @@ mod attach;
 mod bundle;
 mod chain;
 mod cohort;
+#[cfg_attr(
+    not(all(feature = "arrow", feature = "csv", feature = "parquet")),
+    allow(dead_code, reason = "tables need it all, and lines of JSON a part")
+)]
 mod columns;
 mod compact;
 mod cursor;

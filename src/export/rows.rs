@@ -19,6 +19,10 @@ pub(super) struct Row<'a> {
     pub(super) lead: Vec<Option<Cell<'a>>>,
     pub(super) value: Option<Value<'a>>,
     /// Whether there is something in the column [`RAW`].
+    #[cfg_attr(
+        not(any(feature = "arrow", feature = "csv", feature = "parquet")),
+        allow(dead_code, reason = "only tables leave the column out")
+    )]
     pub(super) is_raw: bool,
 }
 
@@ -30,7 +34,7 @@ pub(super) struct Rows {
 }
 
 enum Source {
-    View(View),
+    View(Box<View>),
     /// The records between two seqs, both included.
     Journal {
         cohort: Cohort,
@@ -42,7 +46,7 @@ enum Source {
 impl Rows {
     pub(super) fn open(cohort: &Cohort, what: What, parts: &[String]) -> Result<Rows> {
         let source = match what {
-            What::State | What::Points => Source::View(cohort.view()?),
+            What::State | What::Points => Source::View(Box::new(cohort.view()?)),
             What::History => {
                 let from = history::begins(cohort.home())?.first().copied().unwrap_or(1);
                 let to = match cohort.last_seq() {
