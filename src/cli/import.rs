@@ -22,10 +22,12 @@ json takes an object of entries, {\"key\": value}, or with --key-from a list of 
 left aside); jsonl a value on each line; parquet a row for each record. Numbers, texts and the order of members stay as they \
 are; NaN and Infinity, as Python writes them, are taken as non-finite numbers.
 
-optuna takes the file of Optuna's JournalFileBackend, and tallyfold.optuna.JournalBackend(STORE, COHORT) goes on with its studies. Import it when nobody writes it any more. What an earlier import has taken is not appended again; a last line that a crash cut off is left out and told.
+optuna takes the file of Optuna's JournalFileBackend, and tallyfold.optuna.JournalBackend(STORE, COHORT) goes on with its \
+studies. Import it when nobody writes it any more. What an earlier import has taken is not appended again; a last line that a \
+crash cut off is left out and told.
 
 A row that cannot be taken is left out and told with its place, and so is everything behind the place where a document is \
-broken; then the exit code is 1. Of rows with the same key the last counts. A cohort that is missing is made: with the fold \
+broken; then the exit code is 1. Rows with the same key are folded in their order: with the fold latest the last counts. A cohort that is missing is made: with the fold \
 latest if the rows have keys, else log.
 
 Examples:
@@ -298,7 +300,7 @@ fn sentence(imported: &Imported, args: &Args) -> String {
     }
     for (number, what) in [
         (&there.unwrap_or_default(), "were there already"),
-        (repeated, "had a key that was there before, of which the last counts"),
+        (repeated, "had the key of an earlier row"),
         (nonfinite, "held NaN or an infinity, which are non-finite numbers now"),
     ] {
         if *number > 0 {
