@@ -34,8 +34,8 @@ Examples:
   tallyfold import json snapshot_index.json index --seq-from snapshot_seq
   tallyfold import json snapshot_index.json snapshots --key all
   tallyfold import jsonl rows.jsonl index --key-from run_id,stage --dry-run
-  tallyfold export index -o index.parquet && tallyfold import parquet index.parquet copy --key-from key
-  echo '{\"op_code\":0,\"worker_id\":\"w\",\"study_name\":\"s\",\"directions\":[1]}' | tallyfold import optuna - study")]
+  tallyfold export index -o i.parquet && tallyfold import parquet i.parquet copy --key-from key
+  touch journal.log && tallyfold import optuna journal.log study")]
 pub(crate) struct Args {
     /// What the file holds
     #[arg(value_name = "FORMAT")]
