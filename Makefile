@@ -59,15 +59,17 @@ portable:
 	RUSTFLAGS="--cfg tallyfold_portable" $(CARGO) test --target-dir target/portable --no-default-features \
 		--lib --test compact --test damage --test files --test files_processes --test format --test model --test processes --test recover
 
-# The Python package: installed as a user would, and its tests. Those of numpy, pandas, polars, Arrow and Optuna are against what is installed here.
+# The Python package: installed as a user would, and its tests, with those of what the command exports and imports. Those of numpy, pandas,
+# polars, Arrow, DuckDB and Optuna are against what is installed here.
 python: $(VENV)/ready
+	$(CARGO) build --quiet
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
 	$(VENV)/bin/python -m pytest python/tests
 
 # Debian keeps venv in a package of its own.
 $(VENV)/ready:
 	$(PYTHON) -m venv $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow transformers
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pytest numpy pandas "optuna==5.0.0" filelock polars pyarrow duckdb transformers
 	touch $@
 
 # The package beside sqlite3, filelock and Optuna's own journal, as Markdown: a minute.

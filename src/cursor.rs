@@ -279,6 +279,12 @@ impl Cursor {
         }
     }
 
+    /// The epoch of the record that comes next; `None` at the tail.
+    pub(crate) fn peek_epoch(&mut self) -> Result<Option<u64>> {
+        let found = self.fill()?;
+        Ok(self.trail.scan().linked().filter(|_| found).map(|linked| linked.link.epoch))
+    }
+
     /// The next record, copied; `None` at the tail.
     ///
     /// # Errors

@@ -85,6 +85,18 @@ impl Error {
         error
     }
 
+    /// What somebody else gave us to write to has failed. An error of ours that went through it comes back as itself.
+    pub(crate) fn of_output(what: impl Into<String>, e: io::Error) -> Error {
+        match e.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(e) => {
+                let mut error = Error::io(what, Path::new(""), e);
+                error.0.path = None;
+                error
+            }
+        }
+    }
+
     pub(crate) fn at(mut self, path: &Path) -> Error {
         self.0.path = Some(path.to_path_buf());
         self

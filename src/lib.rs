@@ -41,8 +41,8 @@
 //!
 //! # Features
 //!
-//! `cli` (default) builds the `tallyfold` command, `parquet` (default) writes mirrors and reads imports that are Parquet
-//! tables. A library needs none: `default-features = false`.
+//! `cli` (default) builds the `tallyfold` command, `parquet` (default) writes mirrors and exports and reads imports that are Parquet
+//! tables, `arrow` (default) and `csv` (with `cli`) write exports of their kind. A library needs none: `default-features = false`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -52,6 +52,11 @@ mod attach;
 mod bundle;
 mod chain;
 mod cohort;
+#[cfg_attr(
+    not(all(feature = "arrow", feature = "csv", feature = "parquet")),
+    allow(dead_code, reason = "tables need it all, and lines of JSON a part")
+)]
+mod columns;
 mod compact;
 mod condition;
 mod cursor;
@@ -61,6 +66,7 @@ mod cut;
 pub mod doctor;
 mod durable;
 mod error;
+mod export;
 pub mod files;
 mod fold;
 mod format;
@@ -72,6 +78,8 @@ mod import;
 mod journal;
 mod key;
 mod mirror;
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "an import of Parquet says more of times"))]
+mod moment;
 mod names;
 mod once;
 mod previous;
@@ -108,6 +116,7 @@ pub use compact::Compaction;
 pub use condition::Compare;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
+pub use export::{Export, Exported, Exporting, What};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
 pub use history::History;
 pub use import::{Import, Imported, Keys, Refused};

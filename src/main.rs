@@ -10,8 +10,8 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, bundle, compact, completions, create, delete, demo, doctor, get, history, import, lock,
-    log, ls, mirror, once, previous, refold, stats, stress, verify,
+    alter, append, bundle, compact, completions, create, delete, demo, doctor, export, get, history, import,
+    lock, log, ls, mirror, once, previous, refold, stats, stress, verify,
 };
 
 fn main() -> ExitCode {
@@ -46,6 +46,7 @@ fn run() -> Result<(), Failure> {
         Verb::Refold(args) => refold::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
+        Verb::Export(args) => export::run(&options, &args),
         Verb::Lock(args) => lock::run(&options, &args),
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),

@@ -128,3 +128,91 @@ fn a_mirror_is_written_by_compactions_and_on_demand_and_told_if_it_cannot_be() {
     let refused = fixture.run(&["create", "l", "--fold", "log", "--settings", r#"{"mirror":"x"}"#]);
     refused.fails(1, &["`mirror` shows entries"]);
 }
+
+const OPERATIONS: [&str; 3] = [
+    r#"{"op_code":0,"worker_id":"w-1","study_name":"s","directions":[1]}"#,
+    r#"{"op_code":4,"worker_id":"w-1","study_id":0,"datetime_start":"2026-01-08T12:00:01.000000+00:00"}"#,
+    r#"{"op_code":7,"worker_id":"w-1","trial_id":0,"step":0,"intermediate_value":NaN}"#,
+];
+
+#[test]
+fn the_operations_of_optuna_become_the_records_of_a_durable_log() {
+    let fixture = Fixture::new();
+    let journal = OPERATIONS.map(|line| format!("{line}\n")).concat();
+    let said = fixture.feed(&["import", "optuna", "-", "study"], &journal);
+    assert_eq!(
+        said.says(&["made the cohort \"study\" with the fold log, durable, for tallyfold.optuna"]).ok(),
+        "study: 3 of 3 rows taken, 0 not, the last as seq 3; 1 held NaN or an infinity, which are non-finite numbers now\n"
+    );
+    let records = fixture.run(&["log", "study"]).json();
+    assert_eq!(records[2]["value"]["intermediate_value"], "NaN");
+    assert_eq!(
+        (&records[2]["nonfinite"], &records[2]["seq"], &records[2]["key"]),
+        (&json!(true), &json!(3), &json!(""))
+    );
+    let settings: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture.file("study", "cohort.json")).unwrap())
+            .unwrap();
+    assert_eq!((&settings["fold"]["kind"], &settings["durable"]), (&json!("log"), &json!(true)));
+}
+
+#[test]
+fn an_import_of_optuna_goes_on_where_the_last_one_ended_and_joins_nothing_else() {
+    let fixture = Fixture::new();
+    let [first, second, third] = OPERATIONS;
+    let import = |journal: &str| fixture.feed(&["import", "optuna", "-", "study"], journal);
+    import(&format!("{first}\n{}", &second[..20])).says(&["line 2: left out: it has no end"]).ok();
+    let again = import(&format!("{first}\n{second}\n{third}\n")).ok();
+    assert!(
+        again.starts_with("study: 2 of 3 rows taken, 0 not, the last as seq 3; 1 were there already"),
+        "{again}"
+    );
+    // White space between tokens is none of a record's.
+    let spaced = format!("{}\r\n", first.replace(':', ": "));
+    assert_eq!(import(&spaced).ok(), "study: 0 of 1 rows taken, 0 not; 1 were there already\n");
+    let other = first.replace("\"s\"", "\"another\"") + "\n";
+    import(&other).fails(7, &["record 1 is not line 1", "import it into a new cohort", "seq 1"]);
+    assert_eq!(fixture.run(&["log", "study"]).json().len(), 3);
+}
+
+#[test]
+fn a_broken_operation_ends_the_import_with_its_line_and_nothing_behind_it_is_taken() {
+    let fixture = Fixture::new();
+    let [first, second, third] = OPERATIONS;
+    for (broken, words) in [
+        (second[..30].to_string(), "line 2: not taken: it is no JSON"),
+        (format!("{}{second}", &second[..30]), "line 2: not taken: it is no JSON"),
+        (r#"{"loss":0.5}"#.to_string(), "line 2: not taken: it is no operation of Optuna"),
+        ("\0\0\0\0".to_string(), "line 2: not taken: it is no JSON"),
+    ] {
+        let journal = format!("{first}\n{broken}\n{third}\n");
+        let said = fixture
+            .feed(&["import", "optuna", "-", "study"], &journal)
+            .fails(1, &[words, "line 2 is broken", "import again"]);
+        assert!(said.out.contains(" of 2 rows taken, 1 not"), "{said:?}");
+        assert_eq!(fixture.run(&["log", "study"]).json().len(), 1);
+    }
+    fixture
+        .feed(&["import", "optuna", "-", "other", "--dry-run"], OPERATIONS.join("\n") + "\n")
+        .says(&["would make"])
+        .ok();
+    fixture.run(&["log", "other"]).fails(3, &["other"]);
+}
+
+#[test]
+fn what_means_nothing_for_optuna_is_refused_and_so_is_a_cohort_that_python_would_not_open() {
+    let fixture = Fixture::new();
+    for option in
+        [&["--key", "k"][..], &["--key-from", "op_code"], &["--seq-from", "op_code"], &["--all-or-nothing"]]
+    {
+        let args = [&["import", "optuna", "-", "study"], option].concat();
+        fixture.feed(&args, OPERATIONS[0]).fails(2, &[option[0], "means nothing for optuna"]);
+    }
+    assert!(!fixture.store().exists());
+    fixture.ok(&["create", "index"]);
+    fixture.ok(&["create", "quick", "--fold", "log"]);
+    for (cohort, words) in [("index", "has the fold latest"), ("quick", "is not durable")] {
+        let said = fixture.feed(&["import", "optuna", "-", cohort], format!("{}\n", OPERATIONS[0]));
+        said.fails(1, &[words, "choose another name"]);
+    }
+}

@@ -22,15 +22,20 @@ json takes an object of entries, {\"key\": value}, or with --key-from a list of 
 left aside); jsonl a value on each line; parquet a row for each record. Numbers, texts and the order of members stay as they \
 are; NaN and Infinity, as Python writes them, are taken as non-finite numbers.
 
+optuna takes the file of Optuna's JournalFileBackend, and tallyfold.optuna.JournalBackend(STORE, COHORT) goes on with its \
+studies. Import it when nobody writes it any more. What an earlier import has taken is not appended again; a last line that a \
+crash cut off is left out and told.
+
 A row that cannot be taken is left out and told with its place, and so is everything behind the place where a document is \
 broken; then the exit code is 1. Rows with the same key are folded in their order: with the fold latest the last counts. A cohort that is missing is made: with the fold \
 latest if the rows have keys, else log.
 
 Examples:
   tallyfold import json snapshot_index.json index --seq-from snapshot_seq
-  tallyfold import json rows.json index --key-from run_id,stage --dry-run
-  tallyfold import json metrics.json runs --key run-1
-  tallyfold import parquet index.parquet index --key-from run_id,phase")]
+  tallyfold import json snapshot_index.json snapshots --key all
+  tallyfold import jsonl rows.jsonl index --key-from run_id,stage --dry-run
+  tallyfold export index -o i.parquet && tallyfold import parquet i.parquet copy --key-from key
+  touch journal.log && tallyfold import optuna journal.log study")]
 pub(crate) struct Args {
     /// What the file holds
     #[arg(value_name = "FORMAT")]
@@ -69,6 +74,7 @@ enum Format {
     Json,
     Jsonl,
     Parquet,
+    Optuna,
 }
 
 #[derive(Serialize)]
@@ -90,12 +96,13 @@ enum Source {
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
+    args.check()?;
     let mut source = source(args)?;
     let keyed = args.has_keys(&mut source)?;
-    let (cohort, planned) = if args.dry_run {
-        look(options, args, keyed)?
-    } else {
-        (Some(append::open_or_make(options, &args.cohort, keyed)?), None)
+    let (cohort, planned) = match args.format {
+        _ if args.dry_run => look(options, args, keyed)?,
+        Format::Optuna => (Some(open_or_make_study(options, &args.cohort)?), None),
+        _ => (Some(append::open_or_make(options, &args.cohort, keyed)?), None),
     };
     let import = match (&cohort, &planned) {
         (Some(cohort), _) if args.dry_run => Import::into(cohort).dry(),
@@ -130,7 +137,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
 
 fn source(args: &Args) -> Result<Source, Failure> {
     match args.format {
-        Format::Json | Format::Jsonl => Ok(Source::Text(input::open(&args.file)?)),
+        Format::Json | Format::Jsonl | Format::Optuna => Ok(Source::Text(input::open(&args.file)?)),
         #[cfg(feature = "parquet")]
         Format::Parquet if input::is_standard(&args.file) => {
             let mut bytes = Vec::new();
@@ -147,10 +154,39 @@ fn source(args: &Args) -> Result<Source, Failure> {
     }
 }
 
+/// The settings with which `tallyfold.optuna` opens a cohort.
+fn of_study() -> Result<Settings, Failure> {
+    settings::from_arguments(Some(r#"{"durable":true}"#), Some("log"))
+}
+
+/// The cohort; one that is missing is made as `tallyfold.optuna` makes it.
+fn open_or_make_study(options: &Options, name: &str) -> Result<Cohort, Failure> {
+    let store = options.make_store()?;
+    let cohort = match store.cohort(name) {
+        Err(e) if e.is_not_found() => match store.create(name, of_study()?) {
+            // Somebody else has made it meanwhile; whether it fits is looked at next.
+            Err(e) if e.is_conflict() => store.cohort(name)?,
+            made => {
+                say(format!("made the cohort {name:?} with the fold log, durable, for tallyfold.optuna"));
+                made?
+            }
+        },
+        other => other?,
+    };
+    Ok(options.patient(cohort))
+}
+
 /// The cohort as it is; or the settings of the one that would be made.
 fn look(options: &Options, args: &Args, keyed: bool) -> Result<(Option<Cohort>, Option<Settings>), Failure> {
     match options.cohort(&args.cohort) {
         Ok(cohort) => Ok((Some(cohort), None)),
+        Err(failure) if failure.code == exit::NOT_FOUND && args.format == Format::Optuna => {
+            say(format!(
+                "would make the cohort {:?} with the fold log, durable, for tallyfold.optuna",
+                args.cohort
+            ));
+            Ok((None, Some(of_study()?)))
+        }
         Err(failure) if failure.code == exit::NOT_FOUND => {
             let (fold, why) = append::fold_for(keyed);
             say(format!("would make the cohort {:?} with the fold {}, for {why}", args.cohort, fold));
@@ -161,6 +197,25 @@ fn look(options: &Options, args: &Args, keyed: bool) -> Result<(Option<Cohort>, 
 }
 
 impl Args {
+    /// The operations of Optuna have no keys and stand in their order.
+    fn check(&self) -> Result<(), Failure> {
+        let given = [
+            (self.key.is_some(), "--key"),
+            (!self.key_from.is_empty(), "--key-from"),
+            (self.seq_from.is_some(), "--seq-from"),
+            (self.all_or_nothing, "--all-or-nothing"),
+        ];
+        match given.iter().find(|(given, _)| *given && self.format == Format::Optuna) {
+            Some((_, name)) => Err(Failure::new(
+                exit::USAGE,
+                format!(
+                    "{name} means nothing for optuna: its operations have no keys, and their order is what counts"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the rows will have keys: by the options, or as the members of an object.
     fn has_keys(&self, source: &mut Source) -> Result<bool, Failure> {
         if self.key.is_some() || !self.key_from.is_empty() {
@@ -190,6 +245,7 @@ impl Args {
             import = import.all_or_nothing();
         }
         match source {
+            Source::Text(input) if self.format == Format::Optuna => import.optuna(input),
             Source::Text(input) if self.format == Format::Jsonl => import.jsonl(input),
             Source::Text(input) if self.key.is_some() => import.json_value(input),
             Source::Text(input) => import.json(input),
@@ -215,6 +271,9 @@ fn tell_what_was_not_taken(imported: &Imported) -> Option<Failure> {
     for refused in &imported.refused {
         say(format!("{}: not taken: {}", refused.place, refused.reason));
     }
+    if let Some(torn) = &imported.torn {
+        say(format!("{}: left out: {}", torn.place, torn.reason));
+    }
     let untold = imported.skipped - imported.refused.len() as u64;
     if untold > 0 {
         say(format!("{untold} more rows were not taken"));
@@ -225,6 +284,7 @@ fn tell_what_was_not_taken(imported: &Imported) -> Option<Failure> {
     match &imported.stopped {
         Some(stopped) if stopped.is_lock_timeout() => Some(Failure::new(exit::LOCK_TIMEOUT, "")),
         Some(stopped) if stopped.is_corruption() => Some(Failure::new(exit::CORRUPTION, "")),
+        Some(stopped) if stopped.is_conflict() => Some(Failure::new(exit::CONFLICT, "")),
         Some(stopped) if stopped.is_unsafe_file_system() => Some(Failure::new(exit::UNSAFE_FILE_SYSTEM, "")),
         Some(_) => Some(Failure::new(exit::FAILURE, "")),
         None => (imported.skipped > 0).then(|| Failure::new(exit::FAILURE, "")),
@@ -232,13 +292,14 @@ fn tell_what_was_not_taken(imported: &Imported) -> Option<Failure> {
 }
 
 fn sentence(imported: &Imported, args: &Args) -> String {
-    let Imported { rows, taken, skipped, repeated, nonfinite, unnumbered, seq, .. } = imported;
+    let Imported { rows, taken, skipped, repeated, nonfinite, unnumbered, there, seq, .. } = imported;
     let done = if args.dry_run { "would be taken" } else { "taken" };
     let mut text = format!("{taken} of {rows} rows {done}, {skipped} not");
     if *seq > 0 {
         text.push_str(&format!(", the last as seq {seq}"));
     }
     for (number, what) in [
+        (&there.unwrap_or_default(), "were there already"),
         (repeated, "had the key of an earlier row"),
         (nonfinite, "held NaN or an infinity, which are non-finite numbers now"),
     ] {

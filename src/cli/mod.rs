@@ -9,6 +9,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
@@ -68,7 +69,7 @@ pub(crate) enum Verb {
     Create(create::Args),
     /// Append JSON values, one a line, and print the last seq
     Append(append::Args),
-    /// Append what a JSON, JSON Lines or Parquet file holds
+    /// Append what a JSON, JSON Lines, Parquet or Optuna journal file holds
     Import(import::Args),
     /// Append the delete of a key, and print its seq
     Delete(delete::Args),
@@ -94,6 +95,8 @@ pub(crate) enum Verb {
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
     Refold(refold::Args),
+    /// Write the state, records or points as JSON Lines, CSV, Parquet or Arrow
+    Export(export::Args),
     /// Write the state as a plain file, JSON or Parquet
     Mirror(mirror::Args),
     /// Check every byte, changing nothing

@@ -21,6 +21,7 @@ use crate::value;
 pub use entry::{Entry, EntryRef};
 pub(crate) use given::Given;
 pub use series::Series;
+pub(crate) use series::each_point;
 use slot::Parts;
 pub(crate) use slot::Slot;
 pub use top::{Order, Top, Wins};

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::error::{Error, Result};
+use crate::fold::EntryRef;
 use crate::fold::sum::Total;
 use crate::record::Seq;
 use crate::value::{self, Fault, Shape, Text};
@@ -244,11 +245,35 @@ fn finite(text: &str) -> Option<&str> {
 }
 
 fn points(text: &str, nonfinite: bool) -> std::result::Result<VecDeque<Point>, Fault> {
-    let point = |text: &&str| {
-        let (seq, json) = text.strip_prefix('[')?.strip_suffix(']')?.split_once(',')?;
-        let number = matches!(Shape::of(json, nonfinite), Shape::Number(_) | Shape::Nonfinite(_));
-        number.then_some(Point { seq: seq.parse().ok()?, json: json.into() })
+    let kept = |text| point(text, nonfinite).map(|(seq, json)| Point { seq, json: json.into() });
+    value::elements(text)?.into_iter().map(kept).collect()
+}
+
+fn point(text: &str, nonfinite: bool) -> std::result::Result<(Seq, &str), Fault> {
+    let parts = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')?.split_once(','));
+    let number = |json| matches!(Shape::of(json, nonfinite), Shape::Number(_) | Shape::Nonfinite(_));
+    parts
+        .and_then(|(seq, json)| Some((seq.parse().ok()?, json)).filter(|_| number(json)))
+        .ok_or_else(|| Fault::whole(format!("{text} is no point")))
+}
+
+/// Shows `take` each point of an entry: its metric, the seq it came with, and its number as JSON text.
+pub(crate) fn each_point(
+    entry: EntryRef<'_>,
+    mut take: impl FnMut(&str, Seq, &str) -> Result<()>,
+) -> Result<()> {
+    let damaged = |fault: Fault| {
+        Error::corruption(format!("an entry of the fold series makes no sense: {fault}")).at_seq(entry.seq)
     };
-    let no_point = |text: &&str| Fault::whole(format!("{text} is no point"));
-    value::elements(text)?.iter().map(|text| point(text).ok_or_else(|| no_point(text))).collect()
+    for (metric, text) in value::members(entry.json).map_err(damaged)? {
+        let Some((_, points)) = value::members(text).map_err(damaged)?.find(|(name, _)| name == "points")
+        else {
+            continue;
+        };
+        for text in value::elements(points).map_err(damaged)? {
+            let (seq, json) = point(text, entry.nonfinite).map_err(damaged)?;
+            take(&metric, seq, json)?;
+        }
+    }
+    Ok(())
 }

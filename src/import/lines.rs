@@ -7,6 +7,8 @@ pub(super) struct Lines<R> {
     line: Vec<u8>,
     number: u64,
     longest: usize,
+    /// Whether the last line had an end, or the input ended in it.
+    ended: bool,
 }
 
 /// A line's number, and its bytes or what is wrong with it.
@@ -14,7 +16,7 @@ type Line<'a> = (u64, Result<&'a [u8], String>);
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(reader: R, longest: usize) -> Lines<R> {
-        Lines { reader, line: Vec::new(), number: 0, longest }
+        Lines { reader, line: Vec::new(), number: 0, longest, ended: true }
     }
 
     /// The next line that is not of white space only; `None` at the end.
@@ -37,6 +39,11 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// Whether the line that came last has an end, and is not what a dead writer has left.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Whether the line fits; `None`: there is none.
     fn read(&mut self) -> io::Result<Option<bool>> {
         let (mut there, mut fits) = (false, true);
@@ -47,6 +54,7 @@ impl<R: BufRead> Lines<R> {
                 Err(e) => return Err(e),
             };
             if bytes.is_empty() {
+                self.ended = !there;
                 return Ok(there.then_some(fits));
             }
             there = true;
@@ -59,6 +67,7 @@ impl<R: BufRead> Lines<R> {
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
             if end.is_some() {
+                self.ended = true;
                 return Ok(Some(fits));
             }
         }
@@ -78,6 +87,7 @@ mod tests {
             found.push((number, line.map(<[u8]>::to_vec).map_err(|e| e.contains("longer than 5 bytes"))));
         }
         let line = |text: &[u8]| Ok(text.to_vec());
+        assert!(!lines.is_ended());
         assert_eq!(
             found,
             [

@@ -5,6 +5,7 @@
 
 mod lines;
 mod nonfinite;
+mod optuna;
 mod split;
 #[cfg(feature = "parquet")]
 mod table;
@@ -61,6 +62,7 @@ pub struct Import<'a> {
     keys: Keys<'a>,
     seq_from: Option<&'a str>,
     all_or_nothing: bool,
+    dry: bool,
 }
 
 /// What an import has done.
@@ -81,6 +83,13 @@ pub struct Imported {
     pub unnumbered: u64,
     /// The seq of the last record appended; 0: none.
     pub seq: Seq,
+    /// Of operations of Optuna: those that were records already, of an earlier import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub there: Option<u64>,
+    /// Of operations of Optuna: a last line that its writer has not ended, and that was left out. A crash leaves that; it is no
+    /// failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torn: Option<Refused>,
     /// The first hundred rows that were not taken.
     pub refused: Vec<Refused>,
     /// Why it ended before the input did.
@@ -105,12 +114,19 @@ impl<'a> Import<'a> {
 
     /// Everything but the appends, as a cohort of these settings would take it.
     pub fn rehearsal(settings: &'a Settings) -> Import<'a> {
-        Import { cohort: None, settings, keys: Keys::Members, seq_from: None, all_or_nothing: false }
+        Import {
+            cohort: None,
+            settings,
+            keys: Keys::Members,
+            seq_from: None,
+            all_or_nothing: false,
+            dry: false,
+        }
     }
 
     /// The same, and nothing is appended.
     pub fn dry(self) -> Import<'a> {
-        Import { cohort: None, ..self }
+        Import { dry: true, ..self }
     }
 
     /// The settings of the cohort that it is for.
@@ -175,6 +191,16 @@ impl<'a> Import<'a> {
             }
             Ok(())
         })
+    }
+
+    /// The journal file of Optuna (`JournalFileBackend`) as the records of a study that the Python package goes on with: each line is an
+    /// operation, and operation n the record with seq n. The cohort must be durable and its fold `log`, and what it holds must be the
+    /// beginning of the file: then the rest is appended, so that an import may be done again. Keys and `seq_from` mean nothing here.
+    ///
+    /// A last line without an end is left out: [`Imported::torn`]. Any other line that is no operation ends the import, for what is
+    /// behind it would be of other trials.
+    pub fn optuna(self, input: impl BufRead) -> Imported {
+        optuna::load(self, input)
     }
 
     /// A Parquet file: each row becomes an object with its columns as members. Times become texts as ISO 8601 has them, decimals
@@ -391,7 +417,7 @@ impl Loader<'_> {
     }
 
     fn append(&self, batch: Batch) -> Result<Seq> {
-        if let Some(cohort) = self.how.cohort {
+        if let Some(cohort) = self.how.cohort.filter(|_| !self.how.dry) {
             return cohort.append_batch(batch);
         }
         self.how.settings.fold.check(&batch)?;

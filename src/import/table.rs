@@ -10,9 +10,8 @@ use parquet::record::{Field, Row};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::moment::{clock, date, timestamp};
 use crate::value;
-
-const SECONDS_A_DAY: i64 = 86_400;
 
 /// Gives `take` each row and its number, from 1.
 pub(super) fn each(
@@ -189,68 +188,9 @@ fn decimal(value: &Decimal) -> std::result::Result<String, String> {
     Ok(format!("{sign}{whole}{point}{fraction}"))
 }
 
-/// As Python's `isoformat` has it: a fraction only if there is one.
-fn timestamp(units: i64, a_second: i64, digits: usize, utc: bool) -> String {
-    let a_day = SECONDS_A_DAY * a_second;
-    let zone = if utc { "Z" } else { "" };
-    format!("{}T{}{zone}", date(units.div_euclid(a_day)), clock(units.rem_euclid(a_day), a_second, digits))
-}
-
-fn clock(units: i64, a_second: i64, digits: usize) -> String {
-    let (second, rest) = (units.div_euclid(a_second), units.rem_euclid(a_second));
-    let fraction = if rest > 0 { format!(".{rest:0digits$}") } else { String::new() };
-    format!("{:02}:{:02}:{:02}{fraction}", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// A day counted from 1970-01-01 on, in the Gregorian calendar.
-fn date(days: i64) -> String {
-    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    // Four hundred years have the same number of days wherever they begin; so at most so many are counted one by one.
-    let mut year = 1970 + 400 * days.div_euclid(146_097);
-    let mut day = days.rem_euclid(146_097);
-    while day >= 365 + i64::from(is_leap(year)) {
-        day -= 365 + i64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + i64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if day < length {
-            break;
-        }
-        day -= length;
-        month += 1;
-    }
-    let year = if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+05}") };
-    format!("{year}-{month:02}-{:02}", day + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_and_moments_are_what_the_calendar_says() {
-        for (days, expected) in [
-            (0, "1970-01-01"),
-            (-1, "1969-12-31"),
-            (20_461, "2026-01-08"),
-            (11_016, "2000-02-29"),
-            (11_017, "2000-03-01"),
-            (-25_509, "1900-02-28"),
-            (-25_508, "1900-03-01"),
-            (2_932_896, "9999-12-31"),
-            (2_932_897, "+10000-01-01"),
-        ] {
-            assert_eq!(date(days), expected);
-        }
-        assert_eq!(timestamp(1_767_873_601_000_000, 1_000_000, 6, false), "2026-01-08T12:00:01");
-        assert_eq!(
-            timestamp(1_767_873_601_000_012_000, 1_000_000_000, 9, true),
-            "2026-01-08T12:00:01.000012000Z"
-        );
-        assert_eq!(timestamp(-1, 1_000, 3, false), "1969-12-31T23:59:59.999");
-    }
 
     #[test]
     fn decimals_keep_their_digits() {
