@@ -16,6 +16,7 @@ use cli::{
 
 fn main() -> ExitCode {
     tallyfold::process::ignore_file_size_signal();
+    cli::interrupt::listen();
     match run() {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
@@ -48,7 +49,7 @@ fn run() -> Result<(), Failure> {
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
-        Verb::Demo(args) => demo::run(&args, options.store),
+        Verb::Demo(args) => demo::run(&options, &args),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }

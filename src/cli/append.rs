@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use tallyfold::{Batch, Cohort, Seq};
 
 use super::exit::{self, Failure};
 use super::input::{self, Lines};
+use super::interrupt::{self, Farewell};
 use super::key::KeySource;
 use super::options::{self, Options};
 use super::output::{Output, say};
@@ -81,9 +83,15 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let input = input::open(&args.file)?;
     let keyed = args.key.is_some() || !args.key_from.is_empty();
     let cohort = open_or_make(options, &args.cohort, keyed)?;
-    let mut appended = Appended::default();
-    if let Err(failure) = append_lines(&cohort, args, input, &mut appended) {
-        say(&failure.message);
+    let told = Arc::new(Mutex::new(Appended::default()));
+    let farewell = farewell(options, &cohort, &told);
+    let ended = append_lines(&cohort, args, input, &told);
+    drop(farewell);
+    let appended = *so_far(&told);
+    if let Err(failure) = ended {
+        if !failure.message.is_empty() {
+            say(&failure.message);
+        }
         say(appended);
         options.detach_after(&cohort, &failure);
         return Err(Failure::new(failure.code, ""));
@@ -107,6 +115,19 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
         false => writeln!(out, "{}", appended.seq)?,
     }
     Ok(out.flush()?)
+}
+
+/// What a command does that is ended while it waits for input, or for the lock.
+fn farewell(options: &Options, cohort: &Cohort, told: &Arc<Mutex<Appended>>) -> Farewell {
+    let (options, cohort, told) = (options.clone(), cohort.clone(), Arc::clone(told));
+    interrupt::farewell(move || {
+        say(*so_far(&told));
+        options.detach_after(&cohort, &Failure::new(exit::INTERRUPTED, ""));
+    })
+}
+
+fn so_far(told: &Mutex<Appended>) -> MutexGuard<'_, Appended> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The cohort; one that is missing is made as fits records with or without keys.
@@ -149,7 +170,7 @@ fn append_lines(
     cohort: &Cohort,
     args: &Args,
     input: impl BufRead,
-    appended: &mut Appended,
+    told: &Mutex<Appended>,
 ) -> Result<(), Failure> {
     let most = max_body_bytes(cohort)?;
     // White space between tokens is not kept. A space behind every comma and colon doubles no value.
@@ -162,16 +183,19 @@ fn append_lines(
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = put {
+            // The input has ended for that reason.
+            interrupt::check()?;
             return Err(pending.refused(lines.number(), &refusal));
         }
         // One that is too large already is for the library to refuse, before it takes more memory.
         if pending.batch.len() >= args.batch.get() || pending.batch.bytes() > most {
-            pending.append(cohort, args.durable, appended)?;
+            pending.append(cohort, args.durable, told)?;
+            interrupt::check()?;
         }
     }
     match pending.batch.is_empty() {
         true => Ok(()),
-        false => pending.append(cohort, args.durable, appended),
+        false => pending.append(cohort, args.durable, told),
     }
 }
 
@@ -194,18 +218,19 @@ impl Pending {
         Ok(())
     }
 
-    fn append(&mut self, cohort: &Cohort, durable: bool, appended: &mut Appended) -> Result<(), Failure> {
+    fn append(&mut self, cohort: &Cohort, durable: bool, told: &Mutex<Appended>) -> Result<(), Failure> {
         let batch = std::mem::take(&mut self.batch);
         let count = batch.len() as u64;
         let written = match durable {
             true => cohort.append_batch_durable(batch),
             false => cohort.append_batch(batch),
         };
-        appended.seq = written.map_err(|e| {
+        let seq = written.map_err(|e| {
             let failure = Failure::from(e);
             Failure::new(failure.code, format!("{}: {}", self.name(), failure.message))
         })?;
-        appended.appended += count;
+        let mut appended = so_far(told);
+        *appended = Appended { seq, appended: appended.appended + count };
         Ok(())
     }
 

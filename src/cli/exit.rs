@@ -21,6 +21,8 @@ pub(crate) const REPAIRED_WITH_LOSS: u8 = 6;
 pub(crate) const CONFLICT: u8 = 7;
 /// The file system does not give the guarantees that many writers need.
 pub(crate) const UNSAFE_FILE_SYSTEM: u8 = 8;
+/// Ended by Ctrl-C: 128 and the number of the signal, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::exit::{self, Failure};
+use super::interrupt;
+use super::progress::Progress;
 
 /// The name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -20,8 +22,30 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     #[allow(clippy::disallowed_methods, reason = "the user's own file, not one of the store's")]
     let file = std::fs::File::open(path);
     match file {
-        Ok(file) => Ok(Box::new(BufReader::new(file))),
+        Ok(file) => {
+            let len = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len());
+            let progress =
+                len.map_or_else(|| Progress::new("reading", None), |len| Progress::bytes("reading", len));
+            Ok(Box::new(BufReader::new(Watched { file, progress })))
+        }
         Err(e) => Err(Failure::new(exit::FAILURE, format!("cannot open {}: {e}", path.display()))),
+    }
+}
+
+/// A file that shows how far it has been read, and is read no further after Ctrl-C.
+struct Watched {
+    file: std::fs::File,
+    progress: Progress,
+}
+
+impl Read for Watched {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if interrupt::requested() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let read = self.file.read(bytes)?;
+        self.progress.advance(read as u64);
+        Ok(read)
     }
 }
 

@@ -10,6 +10,7 @@ use super::exit::Failure;
 use super::log::entry_line;
 use super::options::Options;
 use super::output::{Escaped, Output};
+use super::table::{Align, Table};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,11 +49,6 @@ struct Bad<'a> {
     error: &'a str,
 }
 
-/// A line of the table: the name, and what there is to say of it.
-type Row = (String, Result<[String; 5], String>);
-
-const HEADER: [&str; 6] = ["COHORT", "FOLD", "SEQ", "WATERMARK", "ENTRIES", "TAIL BYTES"];
-
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     match &args.cohort {
         Some(cohort) => keys(options, cohort, &args.parts),
@@ -82,7 +78,14 @@ fn write_keys(out: &mut Output, view: &View, parts: &[String], json: bool) -> Re
 
 fn cohorts(options: &Options) -> Result<(), Failure> {
     let mut out = Output::new();
-    let mut rows = Vec::new();
+    let mut table = Table::new([
+        ("COHORT", Align::Left),
+        ("FOLD", Align::Left),
+        ("SEQ", Align::Right),
+        ("WATERMARK", Align::Right),
+        ("ENTRIES", Align::Right),
+        ("TAIL BYTES", Align::Right),
+    ]);
     let listed = each(
         options,
         None,
@@ -90,15 +93,19 @@ fn cohorts(options: &Options) -> Result<(), Failure> {
         |name, stats| match (options.json, stats) {
             (true, Ok(stats)) => Ok(out.json(&short(&stats))?),
             (true, Err(failure)) => Ok(out.json(&Bad { cohort: name, error: &failure.message })?),
-            (false, stats) => {
-                rows.push(row(name, stats));
+            (false, Ok(stats)) => {
+                let numbers = [stats.seq, stats.watermark, stats.entries, stats.tail_bytes];
+                let [seq, watermark, entries, tail_bytes] = numbers.map(|n| n.to_string());
+                table.row([name.to_string(), stats.fold.to_string(), seq, watermark, entries, tail_bytes]);
+                Ok(())
+            }
+            (false, Err(failure)) => {
+                table.across(name, &format!("error: {}", failure.message));
                 Ok(())
             }
         },
     );
-    if !rows.is_empty() {
-        write_table(&mut out, &rows)?;
-    }
+    table.write(&mut out)?;
     out.flush()?;
     listed
 }
@@ -112,48 +119,4 @@ fn short(stats: &Stats) -> Cohort<'_> {
         entries: stats.entries,
         tail_bytes: stats.tail_bytes,
     }
-}
-
-fn row(name: &str, stats: Result<Stats, &Failure>) -> Row {
-    let cells = match stats {
-        Ok(stats) => {
-            let numbers =
-                [stats.seq, stats.watermark, stats.entries, stats.tail_bytes].map(|n| n.to_string());
-            let [seq, watermark, entries, tail_bytes] = numbers;
-            Ok([stats.fold.to_string(), seq, watermark, entries, tail_bytes])
-        }
-        Err(failure) => Err(format!("error: {}", Escaped(&failure.message))),
-    };
-    (Escaped(name).to_string(), cells)
-}
-
-fn write_table(out: &mut Output, rows: &[Row]) -> std::io::Result<()> {
-    let mut widths = HEADER.map(str::len);
-    for (name, cells) in rows {
-        let cells = cells.as_ref().map(|cells| cells.as_slice()).unwrap_or_default();
-        for (width, cell) in widths.iter_mut().zip(std::iter::once(name).chain(cells)) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let [name_width, fold_width, numbers @ ..] = widths;
-    let [name, fold, titles @ ..] = HEADER;
-    write!(out, "{name:name_width$}  {fold:fold_width$}")?;
-    for (title, width) in titles.iter().zip(numbers) {
-        write!(out, "  {title:>width$}")?;
-    }
-    writeln!(out)?;
-    for (name, cells) in rows {
-        write!(out, "{name:name_width$}  ")?;
-        match cells {
-            Err(error) => write!(out, "{error}")?,
-            Ok([fold, cells @ ..]) => {
-                write!(out, "{fold:fold_width$}")?;
-                for (cell, width) in cells.iter().zip(numbers) {
-                    write!(out, "  {cell:>width$}")?;
-                }
-            }
-        }
-        writeln!(out)?;
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::exit::Failure;
 use super::options::Options;
 use super::output::{Escaped, Output};
+use super::progress::Waiting;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -35,10 +36,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let cohort = options.cohort(&args.cohort)?;
+    let waiting = Waiting::new("writing");
     let mirrored = match &args.to {
         Some(path) => cohort.mirror_to(path, args.key.as_deref())?,
         None => cohort.mirror()?,
     };
+    drop(waiting);
     let mut out = Output::new();
     match options.json {
         true => out.json(&mirrored)?,

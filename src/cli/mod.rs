@@ -20,12 +20,17 @@ pub(crate) mod stats;
 pub(crate) mod verify;
 
 pub(crate) mod cohorts;
+pub(crate) mod config;
 pub(crate) mod exit;
 pub(crate) mod input;
+pub(crate) mod interrupt;
 pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod progress;
 pub(crate) mod settings;
+pub(crate) mod style;
+pub(crate) mod table;
 pub(crate) mod time;
 
 use clap::Parser;
@@ -86,19 +91,28 @@ pub(crate) enum Verb {
 }
 
 fn exit_codes() -> String {
-    use exit::{CONFLICT, CORRUPTION, FAILURE, LOCK_TIMEOUT, NOT_FOUND, OK, UNSAFE_FILE_SYSTEM, USAGE};
+    use exit::{
+        CONFLICT, CORRUPTION, FAILURE, INTERRUPTED, LOCK_TIMEOUT, NOT_FOUND, OK, UNSAFE_FILE_SYSTEM, USAGE,
+    };
     format!(
         "Exit codes: {OK} all well, {FAILURE} failure, {USAGE} usage, {NOT_FOUND} no such store, cohort or key, \
          {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {CONFLICT} other settings, \
-         {UNSAFE_FILE_SYSTEM} unsafe file system"
+         {UNSAFE_FILE_SYSTEM} unsafe file system, {INTERRUPTED} Ctrl-C"
     )
 }
 
-/// The arguments of this process.
+/// The arguments of this process, with what the config file adds to them.
 ///
 /// # Errors
-/// Usage; or that help was asked for and printed, which is no failure.
+/// Usage; a config file that cannot be understood; or that help was asked for and printed, which is no failure.
 pub(crate) fn arguments() -> Result<Arguments, Failure> {
+    let Arguments { options, verb } = parsed()?;
+    let options = options.completed(config::read()?);
+    style::choose(options.color.unwrap_or(style::Color::Auto));
+    Ok(Arguments { options, verb })
+}
+
+fn parsed() -> Result<Arguments, Failure> {
     Arguments::try_parse().map_err(|e| {
         if !e.use_stderr() {
             return e.print().map_or_else(Failure::from, |()| Failure::new(exit::OK, ""));

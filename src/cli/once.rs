@@ -10,6 +10,7 @@ use tallyfold::{Cohort, Entry, Seq};
 
 use super::append;
 use super::exit::{self, Failure};
+use super::interrupt;
 use super::options::{self, Options};
 use super::output::{Output, say};
 
@@ -74,12 +75,16 @@ fn output_of(command: &[OsString]) -> Result<String, Failure> {
     };
     let name = program.to_string_lossy();
     let failed = |what: String| Failure::new(exit::FAILURE, format!("nothing was appended: {name:?} {what}"));
+    let left = interrupt::left_to_child();
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|e| failed(format!("cannot be run: {e}")))?;
+    if !output.status.success() && left.was_pressed() {
+        return Err(Failure::new(exit::INTERRUPTED, "nothing was appended: the command was interrupted"));
+    }
     if !output.status.success() {
         return Err(failed(format!("has failed: {}", output.status)));
     }

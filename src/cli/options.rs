@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tallyfold::{Cohort, Store};
 
+use super::config::Config;
 use super::exit::{self, Failure};
 use super::output::say;
+use super::style::Color;
 
 /// Where the store is unless the command line or the environment says otherwise.
 const DEFAULT_STORE: &str = "./tallyfold-store";
-/// The longest patience for the lock on the way out, once it was not had in time.
-const AFTER_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest patience for the lock on the way out, once it was not had in time or the command was interrupted.
+const ON_THE_WAY_OUT: Duration = Duration::from_secs(1);
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Options {
     /// The store's directory; without it ./tallyfold-store
@@ -25,17 +27,39 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 
     /// How long to wait for the lock (such as 0.5); without it as long as the cohort's settings say
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = seconds)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        global = true,
+        value_parser = seconds,
+        env = "TALLYFOLD_TIMEOUT",
+        hide_env_values = true
+    )]
     pub(crate) timeout: Option<Duration>,
+
+    /// When to print colours; without it on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", global = true)]
+    pub(crate) color: Option<Color>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A number of seconds as the user writes it.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let refused = || "it must be a number of seconds, 0 or more".to_string();
     let seconds: f64 = text.parse().map_err(|_| refused())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| refused())
 }
 
 impl Options {
+    /// With what the config file says where nothing else has said it.
+    pub(crate) fn completed(self, config: &Config) -> Options {
+        Options {
+            store: self.store.or_else(|| config.store.clone()),
+            timeout: self.timeout.or(config.timeout()),
+            color: self.color.or(config.color),
+            ..self
+        }
+    }
+
     fn path(&self) -> &Path {
         self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE))
     }
@@ -66,9 +90,9 @@ impl Options {
     pub(crate) fn detach_after(&self, cohort: &Cohort, failure: &Failure) {
         let cohort = cohort.clone();
         let again = match failure.code {
-            // Whoever holds the lock is not likely to give it back now.
-            exit::LOCK_TIMEOUT => {
-                let patience = self.timeout.unwrap_or(AFTER_LOCK_TIMEOUT).min(AFTER_LOCK_TIMEOUT);
+            // Whoever holds the lock is not likely to give it back now; and who presses Ctrl-C does not wait.
+            exit::LOCK_TIMEOUT | exit::INTERRUPTED => {
+                let patience = self.timeout.unwrap_or(ON_THE_WAY_OUT).min(ON_THE_WAY_OUT);
                 detach(&cohort.with_timeout(patience))
             }
             _ => detach(&cohort),

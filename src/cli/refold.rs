@@ -8,6 +8,7 @@ use super::create::fold_name;
 use super::exit::Failure;
 use super::options::Options;
 use super::output::{Escaped, Output};
+use super::progress::Waiting;
 use super::settings;
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +47,9 @@ struct Refolded<'a> {
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let settings = settings::from_arguments(args.settings.as_deref(), args.fold.as_deref())?;
     let fold = settings.fold().name();
+    let waiting = Waiting::new("refolding");
     let seq = options.store()?.refold(&args.cohort, &args.new, settings)?;
+    drop(waiting);
     let mut out = Output::new();
     match options.json {
         true => out.json(&Refolded { cohort: &args.cohort, new: &args.new, fold, seq })?,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tallyfold::Settings;
 
+use super::config::config;
 use super::exit::{self, Failure};
 use super::input;
 
@@ -49,7 +50,7 @@ fn completed(text: &str, fold: &str) -> Result<String, Failure> {
         more.push(format!(r#""fold":{}"#, json!({ "kind": fold })));
     }
     if !members.contains_key("lock")
-        && let Some(lock) = lock_from_environment()?
+        && let Some(lock) = default_lock()?
     {
         more.push(format!(r#""lock":{lock}"#));
     }
@@ -60,14 +61,18 @@ fn completed(text: &str, fold: &str) -> Result<String, Failure> {
     })
 }
 
-/// The variable's value as a JSON string. It is tried alone, so that what is wrong with it is told of it.
-fn lock_from_environment() -> Result<Option<Value>, Failure> {
-    let Some(lock) = std::env::var_os(LOCK_VARIABLE) else { return Ok(None) };
-    let lock = Value::from(lock.to_string_lossy());
+/// What the variable says as a JSON string, else what the config file says. It is tried alone, so that what is wrong with it is
+/// told of it.
+fn default_lock() -> Result<Option<Value>, Failure> {
+    let (lock, place) = match (std::env::var_os(LOCK_VARIABLE), &config().lock) {
+        (Some(lock), _) => (Value::from(lock.to_string_lossy()), format!("the variable {LOCK_VARIABLE}")),
+        (None, Some(lock)) => (lock.clone(), "what the config file says of \"lock\"".to_string()),
+        (None, None) => return Ok(None),
+    };
     let alone = json!({ "fold": { "kind": "latest" }, "lock": lock }).to_string();
     match Settings::from_json(&alone) {
         Ok(_) => Ok(Some(lock)),
-        Err(e) => Err(Failure::new(exit::FAILURE, format!("the variable {LOCK_VARIABLE} is refused: {e}"))),
+        Err(e) => Err(Failure::new(exit::FAILURE, format!("{place} is refused: {e}"))),
     }
 }
 

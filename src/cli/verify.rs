@@ -10,6 +10,7 @@ use super::cohorts::each;
 use super::exit::{self, Failure};
 use super::options::Options;
 use super::output::{Escaped, Output};
+use super::progress::Waiting;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -56,7 +57,10 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     let verified = each(
         options,
         args.cohort.as_deref(),
-        |cohort| Ok(cohort.verify()?),
+        |cohort| {
+            let _waiting = Waiting::new("verifying");
+            Ok(cohort.verify()?)
+        },
         |name, report| {
             match (options.json, &report) {
                 (true, Ok(report)) => out.json(&verified(name, report))?,
