@@ -142,7 +142,7 @@ impl<T> Described<T> {
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: impl Iterator<Item = Metric>) -> MetricFamily {
-    let mut family = MetricFamily::new();
+    let mut family = MetricFamily::default();
     family.set_name(format!("tallyfold_{name}"));
     family.set_help(help.to_string());
     family.set_field_type(kind);
@@ -166,7 +166,7 @@ fn kind(cohort: &str, stats: &Stats) -> Vec<LabelPair> {
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Vec<LabelPair> {
     pairs
         .map(|(name, value)| {
-            let mut pair = LabelPair::new();
+            let mut pair = LabelPair::default();
             pair.set_name(name.to_string());
             pair.set_value(value.to_string());
             pair
@@ -175,14 +175,14 @@ fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Vec<LabelPair> {
 }
 
 fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let (mut gauge, mut metric) = (Gauge::new(), Metric::from_label(labels));
+    let (mut gauge, mut metric) = (Gauge::default(), Metric::from_label(labels));
     gauge.set_value(value);
     metric.set_gauge(gauge);
     metric
 }
 
 fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let (mut counter, mut metric) = (Counter::new(), Metric::from_label(labels));
+    let (mut counter, mut metric) = (Counter::default(), Metric::from_label(labels));
     counter.set_value(value);
     metric.set_counter(counter);
     metric
@@ -190,11 +190,11 @@ fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
 
 /// Every second of the bounds: powers of four are fine enough for an alarm, and half as many series.
 fn histogram(labels: Vec<LabelPair>, times: &Histogram) -> Metric {
-    let (mut histogram, mut metric) = (Times::new(), Metric::from_label(labels));
+    let (mut histogram, mut metric) = (Times::default(), Metric::from_label(labels));
     let mut below = 0;
     let cumulative = Histogram::bounds().zip(times.buckets).map(|(bound, n)| {
         below += n;
-        let mut bucket = Bucket::new();
+        let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound as f64 / 1e9);
         bucket.set_cumulative_count(below);
         bucket
