@@ -465,7 +465,7 @@ impl Cohort {
     /// Sizes and positions. A handle that is asked again reads only what is new.
     ///
     /// # Errors
-    /// As [`view`](Cohort::view).
+    /// `is_not_found` if the cohort was removed; else as [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
         let mirror_failure = self.mirror_failure();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::attach::Published;
 use crate::chain::{Chain, Floor};
 use crate::cursor::Trail;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
@@ -95,6 +95,11 @@ const LOOKS: u32 = 3;
 /// Sizes and positions. Links say how long sealed segments are, so of the journal no more is read than the active one: how large
 /// the tail is makes no difference, and damage in it is `verify`'s to find. Where links do not tell, all of the tail is read.
 pub(crate) fn gather(home: &Arc<Home>, kept: &mut Option<Kept>) -> Result<Stats> {
+    // A handle may outlive its cohort, and an empty directory would pass for a journal that nobody has written to.
+    if !home.dir.exists(names::COHORT)? {
+        let what = format!("the cohort {:?} is not there any more", home.owner.cohort);
+        return Err(Error::new(Kind::NotFound, what).at(home.dir.path()));
+    }
     let snapshot = match home.snapshot(names::SNAPSHOT) {
         Err(e) if e.is_corruption() => None,
         other => other?,

@@ -334,11 +334,18 @@ fn the_same_text_is_served_to_who_asks_and_it_is_of_now() {
     assert_eq!(Exposition::parse(&server.get("/metrics").2).value("tallyfold_last_seq", "index"), 1.0);
     std::fs::remove_dir_all(fixture.store().join("later")).unwrap();
     assert_eq!(Exposition::parse(&server.get("/metrics").2).find("tallyfold_up", "later"), None);
+    std::fs::rename(fixture.store(), fixture.dir().join("elsewhere")).unwrap();
+    let (status, _, body) = server.get("/metrics");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("there is no store here"), "{body}");
+    std::fs::rename(fixture.dir().join("elsewhere"), fixture.store()).unwrap();
+    assert_eq!(server.get("/metrics").0, 200);
 }
 
 #[test]
 fn what_is_not_there_and_what_is_not_done_is_answered_so() {
-    let server = Server::start(&filled());
+    let fixture = filled();
+    let server = Server::start(&fixture);
     let (status, head, body) = server.ask("HEAD /metrics HTTP/1.1\r\n\r\n");
     assert_eq!((status, body.as_str()), (200, ""));
     assert!(!head.contains("Content-Length: 0"), "as long as it would be: {head}");
@@ -358,7 +365,8 @@ fn what_is_not_there_and_what_is_not_done_is_answered_so() {
 
 #[test]
 fn clients_that_say_nothing_or_half_of_it_keep_nobody_waiting() {
-    let server = Server::start(&filled());
+    let fixture = filled();
+    let server = Server::start(&fixture);
     let silent: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     for mut half in &silent[10..] {
         half.write_all(b"GET /metrics HTT").unwrap();
@@ -385,7 +393,8 @@ fn a_port_that_is_taken_is_told_and_so_is_an_address_that_others_reach() {
 
 #[test]
 fn it_ends_when_it_is_interrupted() {
-    let mut server = Server::start(&filled());
+    let fixture = filled();
+    let mut server = Server::start(&fixture);
     server.running.interrupt();
     assert_eq!(server.running.0.wait().unwrap().code(), Some(130));
     let mut rest = String::new();

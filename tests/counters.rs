@@ -53,7 +53,9 @@ fn all_attached_handles_count_together_and_one_who_is_not_attached_reads_the_sam
         other.append("k", &n).unwrap();
     }
     let mut batch = tallyfold::Batch::new();
-    (0..10).for_each(|n| batch.put("k", &n).unwrap());
+    for n in 0..10 {
+        batch.put("k", &n).unwrap();
+    }
     other.append_batch(batch).unwrap();
     let counted = counters(&one);
     assert_eq!((counted.scope, counted.attached), (Scope::Cohort, Some(2)));
@@ -239,13 +241,12 @@ fn of_processes_that_are_killed_at_most_one_record_each_is_not_counted() {
     let (send, receive) = channel();
     let mut heard = Heard::default();
     for writer in 1..=KILLS {
-        let told = json!({"store": fixture.store.path(), "writer": writer});
         let pair = [writer * 2, writer * 2 + 1].map(|writer| {
-            let told = json!({"writer": writer, "store": told["store"]});
+            let told = json!({"store": fixture.store.path(), "writer": writer});
             Writer::start(&["env"], &told, send.clone())
         });
         (0..50 + writer * 7).for_each(|_| drop(heard.next(&receive)));
-        pair.map(Writer::kill);
+        pair.into_iter().for_each(Writer::kill);
         heard.rest(&receive);
     }
     heard.rest(&receive);

@@ -98,8 +98,14 @@ fn print(options: &Options, args: &Args) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Counters that cannot be read are told, and no reason to show nothing: all else is on disk.
 fn numbers(cohort: &Cohort) -> Result<Numbers, Failure> {
-    Ok(Numbers { stats: cohort.stats()?, counters: cohort.counters()? })
+    let stats = cohort.stats()?;
+    let counters = cohort.counters().unwrap_or_else(|e| {
+        say(format!("cohort {:?}: the counters cannot be read: {e}", cohort.name()));
+        None
+    });
+    Ok(Numbers { stats, counters })
 }
 
 /// The cohorts that are looked at again and again, through handles that are kept: they read only what is new.
@@ -108,6 +114,8 @@ struct Source {
     store: Store,
     name: Option<String>,
     kept: BTreeMap<String, (Cohort, Instant)>,
+    /// What was said of cohorts that are bad, so that it is said once.
+    told: BTreeMap<String, String>,
 }
 
 impl Source {
@@ -120,23 +128,35 @@ impl Source {
         {
             return Err(e.into());
         }
-        Ok(Source { options: options.clone(), store, name: name.map(String::from), kept: BTreeMap::new() })
+        let (name, kept, told) = (name.map(String::from), BTreeMap::new(), BTreeMap::new());
+        Ok(Source { options: options.clone(), store, name, kept, told })
     }
 
     /// The numbers as they are now. What is wrong with a cohort is told, and stops no other.
     fn look(&mut self) -> Result<Vec<Found>, Failure> {
+        // Anew each time: it may have been moved, and another one put in its place.
+        self.store = self.options.store()?;
         let names = match &self.name {
             Some(name) => vec![name.clone()],
             None => self.store.cohorts()?,
         };
         self.kept.retain(|name, (_, opened)| names.contains(name) && opened.elapsed() < HANDLE);
         let found = names.into_iter().map(|name| {
-            let numbers = self.look_at(&name).map_err(|failure| {
-                say(format!("cohort {name:?}: {}", failure.message));
-            });
+            let numbers = self.look_at(&name);
+            self.tell(&name, numbers.as_ref().err());
             (name, numbers.ok())
         });
         Ok(found.collect())
+    }
+
+    fn tell(&mut self, name: &str, failure: Option<&Failure>) {
+        let Some(Failure { message, .. }) = failure else {
+            self.told.remove(name);
+            return;
+        };
+        if self.told.insert(name.to_string(), message.clone()).as_ref() != Some(message) {
+            say(format!("cohort {name:?}: {message}"));
+        }
     }
 
     fn look_at(&mut self, name: &str) -> Result<Numbers, Failure> {
