@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::check::Known;
 use super::train::Config;
-use super::{INDEX, show};
+use super::{INDEX, Story};
 use crate::cli::again::Again;
 use crate::cli::exit::{self, Failure};
 
@@ -15,6 +15,7 @@ pub(super) struct Worker {
     /// After how many epochs it is killed, if it is to be.
     kill_after: Option<u32>,
     child: Again,
+    story: Story,
 }
 
 /// What a worker has said was acknowledged, in the order in which it said so.
@@ -32,6 +33,7 @@ impl Worker {
         config: &Config,
         epochs: u32,
         kill_after: Option<u32>,
+        story: Story,
     ) -> Result<Worker, Failure> {
         let child = Again::start("demo-worker", |command| {
             command
@@ -43,7 +45,7 @@ impl Worker {
                 .arg("--")
                 .args([store.as_os_str(), run.as_ref()]);
         })?;
-        Ok(Worker { run, kill_after, child })
+        Ok(Worker { run, kill_after, child, story })
     }
 
     /// The process id.
@@ -90,7 +92,7 @@ impl Worker {
                 self.child.kill().map_err(cannot)?;
                 to_be_killed = false;
                 let said = heard.metrics.len() + heard.index.len();
-                show(&format!("killed {pid} ({}) after {said} acknowledgements\n", self.run))?;
+                self.story.tell(&format!("killed {pid} ({}) after {said} acknowledgements\n", self.run))?;
             }
         }
         let mut message = String::new();
