@@ -53,8 +53,12 @@ mod bundle;
 mod chain;
 mod cohort;
 mod compact;
+mod condition;
 mod cursor;
 mod cut;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod doctor;
 mod durable;
 mod error;
 pub mod files;
@@ -71,6 +75,8 @@ mod mirror;
 mod names;
 mod once;
 mod previous;
+#[cfg(feature = "cli")]
+mod rank;
 mod ready;
 mod record;
 mod recover;
@@ -91,6 +97,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod trust;
+mod user_lock;
 mod value;
 mod verify;
 mod view;
@@ -98,6 +105,7 @@ mod view;
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
+pub use condition::Compare;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
@@ -113,10 +121,21 @@ pub use store::Store;
 pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
 
+/// The documents that show Rust, compiled with the doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/durability.md")]
+    struct Durability;
+}
+
 /// For the command, which owns its process; no part of the library's interface.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
+    pub use crate::rank::{Rank, Ranked};
     pub use crate::sys::SharedNumbers;
-    pub use crate::sys::ignore_file_size_signal;
+    pub use crate::sys::{end_with_parent, ignore_file_size_signal, output_is_closed};
 }
