@@ -10,7 +10,7 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once,
+    alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once, plot,
     previous, refold, stats, verify,
 };
 
@@ -41,6 +41,7 @@ fn run() -> Result<(), Failure> {
         Verb::Once(args) => once::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
         Verb::History(args) => history::run(&options, &args),
+        Verb::Plot(args) => plot::run(&options, &args),
         Verb::Previous(args) => previous::run(&options, &args),
         Verb::Alter(args) => alter::run(&options, &args),
         Verb::Refold(args) => refold::run(&options, &args),

@@ -14,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mirror;
 pub(crate) mod once;
+pub(crate) mod plot;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
@@ -27,7 +28,9 @@ pub(crate) mod interrupt;
 pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod picture;
 pub(crate) mod progress;
+pub(crate) mod screen;
 pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -69,6 +72,8 @@ pub(crate) enum Verb {
     Log(log::Args),
     /// Print the records of a key that are still there
     History(history::Args),
+    /// Draw how a metric goes, as curves in the terminal
+    Plot(plot::Args),
     /// Print the newest earlier entry with certain fields
     Previous(previous::Args),
     /// List the cohorts of the store, or the keys of one
