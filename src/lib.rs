@@ -95,6 +95,7 @@ mod trust;
 mod value;
 mod verify;
 mod view;
+mod watch;
 
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
@@ -114,6 +115,7 @@ pub use stats::Stats;
 pub use store::Store;
 pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
+pub use watch::Watch;
 
 /// For the command, which owns its process; no part of the library's interface.
 #[cfg(feature = "cli")]
