@@ -11,7 +11,7 @@ use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
     alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once, plot,
-    previous, refold, stats, verify,
+    previous, refold, stats, top, verify,
 };
 
 fn main() -> ExitCode {
@@ -50,6 +50,7 @@ fn run() -> Result<(), Failure> {
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Top(args) => top::run(&options, &args),
         Verb::Demo(args) => demo::run(&args, options.store),
         Verb::DemoWorker(args) => demo::work(&args),
     }

@@ -18,6 +18,7 @@ pub(crate) mod plot;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
+pub(crate) mod top;
 pub(crate) mod verify;
 
 pub(crate) mod cohorts;
@@ -90,6 +91,8 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     /// Print sizes and positions
     Stats(stats::Args),
+    /// Watch what the cohorts do, on a screen of its own
+    Top(top::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),

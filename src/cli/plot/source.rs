@@ -84,7 +84,7 @@ pub(crate) struct Source {
 }
 
 enum Kind {
-    Journal { cursor: Cursor, paths: Vec<Path> },
+    Journal { cursor: Box<Cursor>, paths: Vec<Path> },
     Series { reader: Box<Reader>, read: bool },
 }
 
@@ -114,7 +114,7 @@ impl Source {
         } else {
             let (cursor, first) = begin(&cohort)?;
             told.first = first;
-            Kind::Journal { cursor, paths: paths(&ask, x.as_ref()) }
+            Kind::Journal { cursor: Box::new(cursor), paths: paths(&ask, x.as_ref()) }
         };
         Ok(Source { cohort, ask, x, told, kind, counts: HashMap::new() })
     }
