@@ -51,7 +51,7 @@ fn run() -> Result<(), Failure> {
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
         Verb::Top(args) => top::run(&options, &args),
-        Verb::Demo(args) => demo::run(&args, options.store),
+        Verb::Demo(args) => demo::run(&options, &args),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }

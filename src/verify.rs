@@ -28,6 +28,8 @@ pub struct Report {
     pub segments: u64,
     /// Entries in the snapshot.
     pub entries: u64,
+    /// Keys that have a bundle.
+    pub bundles: u64,
     /// What is worth knowing, worst first.
     pub findings: Vec<Finding>,
 }
@@ -36,6 +38,13 @@ impl Report {
     /// Whether anything is damaged: then something may be lost, or could be rebuilt.
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
+
+    /// What was found in the bundles, beside the rest.
+    pub(crate) fn add_bundles(&mut self, bundles: u64, damaged: &[Error]) {
+        self.bundles = bundles;
+        self.findings.extend(damaged.iter().map(|e| finding(Severity::Damage, e)));
+        self.findings.sort_by_key(|finding| finding.severity);
     }
 }
 
@@ -88,7 +97,14 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     sys::reached("compactor held off");
     let mut check = Check {
         home,
-        report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() },
+        report: Report {
+            records: (0, 0),
+            frames: 0,
+            segments: 0,
+            entries: 0,
+            bundles: 0,
+            findings: Vec::new(),
+        },
     };
     if let Err(e) = &compact_lock {
         check.damage(e);
@@ -114,6 +130,17 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     Ok(check.report)
 }
 
+fn finding(severity: Severity, e: &Error) -> Finding {
+    Finding {
+        severity,
+        what: e.what().to_string(),
+        path: e.path().map(PathBuf::from),
+        segment: e.segment(),
+        offset: e.offset(),
+        seq: e.seq(),
+    }
+}
+
 struct Check<'a> {
     home: &'a Arc<Home>,
     report: Report,
@@ -125,14 +152,7 @@ impl Check<'_> {
     }
 
     fn find(&mut self, severity: Severity, e: &Error) {
-        self.report.findings.push(Finding {
-            severity,
-            what: e.what().to_string(),
-            path: e.path().map(PathBuf::from),
-            segment: e.segment(),
-            offset: e.offset(),
-            seq: e.seq(),
-        });
+        self.report.findings.push(finding(severity, e));
     }
 
     fn snapshot(&mut self, name: &str) -> Option<Snapshot> {

@@ -52,6 +52,22 @@ fn nothing_is_lost_though_one_is_killed_and_a_second_demo_adds_to_the_first() {
     assert_eq!(snapshot["entries"], 16);
 }
 
+#[test]
+fn programs_get_one_object_and_the_story_goes_to_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = tallyfold(dir.path(), &["demo", "--epochs", "5", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("8 processes: "), "{output:?}");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["lost"], &told["acknowledged"], &told["faults"]),
+        (&0.into(), &told["found"], &serde_json::json!([]))
+    );
+    let runs = told["runs"].as_array().unwrap();
+    assert_eq!((runs.len(), runs.iter().filter(|run| run["killed"] == true).count()), (8, 1));
+    assert!(runs.iter().all(|run| run["last"]["loss"].as_f64().is_some_and(|loss| loss > 0.0)), "{told}");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_commands_to_try_next_can_be_pasted() {

@@ -24,6 +24,7 @@ pub(crate) mod verify;
 pub(crate) mod cohorts;
 pub(crate) mod config;
 pub(crate) mod exit;
+pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod interrupt;
 pub(crate) mod key;
@@ -45,7 +46,7 @@ use options::Options;
 
 /// Many processes keep one tally without losing a line of it: checksummed journals, folded into JSON snapshots.
 #[derive(Debug, Parser)]
-#[command(name = "tallyfold", version, after_help = exit_codes())]
+#[command(name = "tallyfold", version, help_template = help::template(), after_help = exit_codes())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,

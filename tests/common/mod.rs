@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
@@ -169,6 +169,27 @@ impl Running {
 
     pub(crate) fn lines(&mut self) -> Lines {
         Lines(BufReader::new(self.0.stdout.take().expect("a pipe")))
+    }
+}
+
+impl Running {
+    /// As Ctrl-C does it.
+    pub(crate) fn interrupt(&self) {
+        let sent = Command::new("sh").args(["-c", "kill -INT \"$0\"", &self.0.id().to_string()]).status();
+        assert!(sent.expect("a shell runs").success(), "the process has ended before");
+    }
+
+    /// How it ended. What it printed and nobody has read yet is part of that.
+    pub(crate) fn ended(mut self) -> Ended {
+        let (mut out, mut err) = (String::new(), String::new());
+        if let Some(mut stdout) = self.0.stdout.take() {
+            stdout.read_to_string(&mut out).expect("output is UTF-8");
+        }
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut err).expect("messages are UTF-8");
+        }
+        let status = self.0.wait().expect("the process is ours");
+        Ended { code: status.code().expect("a command ends by itself"), out, err }
     }
 }
 

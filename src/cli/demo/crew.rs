@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::check::Known;
 use super::train::Config;
-use super::{INDEX, show};
+use super::{INDEX, Story};
 use crate::cli::exit::{self, Failure};
 
 /// A worker process. Dropping it ends it, if it has not ended.
@@ -15,6 +15,7 @@ pub(super) struct Worker {
     /// After how many epochs it is killed, if it is to be.
     kill_after: Option<u32>,
     child: Child,
+    story: Story,
 }
 
 /// What a worker has said was acknowledged, in the order in which it said so.
@@ -32,6 +33,7 @@ impl Worker {
         config: &Config,
         epochs: u32,
         kill_after: Option<u32>,
+        story: Story,
     ) -> Result<Worker, Failure> {
         let cannot = |e| Failure::new(exit::FAILURE, format!("cannot start a worker process: {e}"));
         let child = Command::new(std::env::current_exe().map_err(cannot)?)
@@ -48,7 +50,7 @@ impl Worker {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(cannot)?;
-        Ok(Worker { run, kill_after, child })
+        Ok(Worker { run, kill_after, child, story })
     }
 
     /// The process id.
@@ -95,7 +97,7 @@ impl Worker {
                 self.child.kill().map_err(cannot)?;
                 to_be_killed = false;
                 let said = heard.metrics.len() + heard.index.len();
-                show(&format!("killed {pid} ({}) after {said} acknowledgements\n", self.run))?;
+                self.story.tell(&format!("killed {pid} ({}) after {said} acknowledgements\n", self.run))?;
             }
         }
         let mut message = String::new();

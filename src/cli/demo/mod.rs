@@ -14,16 +14,19 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::iter;
 use std::panic;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use tallyfold::{Cohort, Compaction, EntryRef, Record, Retain, Settings, Severity, Store};
 
 use super::exit::{self, Failure};
 use super::interrupt;
+use super::options::Options;
+use super::output::Output;
 use check::{Known, Outcome};
 use crew::{Heard, Worker};
 use train::Config;
@@ -82,13 +85,14 @@ pub(crate) struct Args {
     epochs: u32,
 }
 
-pub(crate) fn run(args: &Args, store: Option<PathBuf>) -> Result<(), Failure> {
-    let store = Store::open(store.unwrap_or_else(|| STORE.into()))?;
+pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
+    let story = Story { aside: options.json };
+    let store = Store::open(options.store.as_deref().unwrap_or(Path::new(STORE)))?;
     let metrics = store.create(METRICS, Settings::log().segment_bytes(SEGMENT_BYTES))?;
     let index = store.create(INDEX, Settings::latest().retain(Retain::All).segment_bytes(SEGMENT_BYTES))?;
 
-    let mut workers = start(args, store.path())?;
-    let heard = follow(&mut workers, [&metrics, &index]);
+    let mut workers = start(args, store.path(), story)?;
+    let heard = follow(&mut workers, [&metrics, &index], story);
     // Ctrl-C ends the workers too, and that is not for them to be blamed.
     interrupt::check()?;
     let heard = heard?;
@@ -105,11 +109,18 @@ pub(crate) fn run(args: &Args, store: Option<PathBuf>) -> Result<(), Failure> {
     let faults = [steps.faults, epochs.faults].concat();
 
     let runs = report::runs(&workers, &steps.written, &epochs.written);
-    show(&report::table(&runs))?;
-    show(&report::plot(&runs))?;
-    show(&report::whereabouts(&store, &index, &runs))?;
     let (acknowledged, found) = (steps.acknowledged + epochs.acknowledged, steps.found + epochs.found);
-    show(&format!("{acknowledged} acknowledged, {found} found, {} lost\n", acknowledged - found))?;
+    let lost = acknowledged - found;
+    if options.json {
+        let mut out = Output::new();
+        out.json(&Told { acknowledged, found, lost, faults: &faults, runs: &runs })?;
+        out.flush()?;
+    } else {
+        story.tell(&report::table(&runs))?;
+        story.tell(&report::plot(&runs))?;
+        story.tell(&report::whereabouts(&store, &index, &runs))?;
+        story.tell(&format!("{acknowledged} acknowledged, {found} found, {lost} lost\n"))?;
+    }
     if faults.is_empty() {
         return Ok(());
     }
@@ -118,7 +129,7 @@ pub(crate) fn run(args: &Args, store: Option<PathBuf>) -> Result<(), Failure> {
 }
 
 /// Starts the workers. The one in the middle is to be killed.
-fn start(args: &Args, store: &Path) -> Result<Vec<Worker>, Failure> {
+fn start(args: &Args, store: &Path, story: Story) -> Result<Vec<Worker>, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let id = format!("demo-{now:x}-{}", process::id());
     let mut workers = Vec::new();
@@ -129,15 +140,15 @@ fn start(args: &Args, store: &Path) -> Result<Vec<Worker>, Failure> {
             true => (args.epochs * FOR_THE_KILLED, Some(args.epochs.div_ceil(2))),
             false => (args.epochs, None),
         };
-        workers.push(Worker::start(store, run, &config, epochs, kill_after)?);
+        workers.push(Worker::start(store, run, &config, epochs, kill_after, story)?);
     }
     let processes: Vec<String> = workers.iter().map(|worker| worker.id().to_string()).collect();
-    show(&format!("{} processes: {}\n", workers.len(), processes.join(" ")))?;
+    story.tell(&format!("{} processes: {}\n", workers.len(), processes.join(" ")))?;
     Ok(workers)
 }
 
 /// Lets the workers work, listens to all of them, and compacts meanwhile.
-fn follow(workers: &mut [Worker], cohorts: [&Cohort; 2]) -> Result<Vec<Heard>, Failure> {
+fn follow(workers: &mut [Worker], cohorts: [&Cohort; 2], story: Story) -> Result<Vec<Heard>, Failure> {
     thread::scope(|scope| {
         let (working, done) = mpsc::channel();
         let compactor = scope.spawn(move || compact(cohorts, &done));
@@ -147,7 +158,7 @@ fn follow(workers: &mut [Worker], cohorts: [&Cohort; 2]) -> Result<Vec<Heard>, F
         drop(working);
         let compacted = join(compactor)?;
         let heard = heard.into_iter().collect::<Result<_, _>>()?;
-        show(&compacted)?;
+        story.tell(&compacted)?;
         Ok(heard)
     })
 }
@@ -212,9 +223,33 @@ fn index_key(run: &str) -> String {
     format!("{run}:{STAGE}")
 }
 
-/// Shows what there is to be told as soon as it is known.
-fn show(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+/// What the demo tells while it runs.
+#[derive(Clone, Copy, Debug)]
+struct Story {
+    /// On standard error, because standard output is for a program.
+    aside: bool,
+}
+
+impl Story {
+    /// Shows it as soon as it is known.
+    fn tell(self, text: &str) -> Result<(), Failure> {
+        if self.aside {
+            // Where nobody listens there is nothing to be done.
+            let _ = io::stderr().write_all(text.as_bytes());
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+}
+
+/// What has become of it all, for programs.
+#[derive(Serialize)]
+struct Told<'a> {
+    acknowledged: usize,
+    found: usize,
+    lost: usize,
+    faults: &'a [String],
+    runs: &'a [report::Run],
 }

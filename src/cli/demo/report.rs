@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use serde::{Serialize, Serializer};
 use tallyfold::{Cohort, Store};
 
 use super::check::Known;
@@ -16,12 +17,19 @@ use crate::cli::output::Escaped;
 const PLOT: (usize, usize) = (78, 14);
 
 /// What has become of a run, as the journals have it.
+#[derive(Serialize)]
 pub(super) struct Run {
+    #[serde(rename = "run_id")]
     id: String,
     killed: bool,
     steps: usize,
-    /// One for each epoch.
+    /// One for each epoch. Programs are told the last.
+    #[serde(rename = "last", serialize_with = "last")]
     standings: Vec<Standing>,
+}
+
+fn last<S: Serializer>(standings: &[Standing], serializer: S) -> Result<S::Ok, S::Error> {
+    standings.last().serialize(serializer)
 }
 
 /// The runs of the workers, from what was found in the two journals.
