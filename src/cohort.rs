@@ -23,9 +23,9 @@ use crate::mirror::{self, Mirrored};
 use crate::previous::{self, Query};
 use crate::record::{Batch, Record, Seq};
 use crate::segment::Through;
-use crate::settings::Settings;
+use crate::settings::{LockClass, Settings};
 use crate::stats::{self, Stats};
-use crate::sys::PerProcess;
+use crate::sys::{self, PerProcess};
 use crate::verify::{self, Report};
 use crate::view::{Reader, View};
 use crate::watch::Watch;
@@ -498,7 +498,11 @@ impl Cohort {
     /// # Errors
     /// The shared memory cannot be read.
     pub fn counters(&self) -> Result<Option<Counters>> {
-        Ok(None)
+        match self.writer().attached() {
+            Some(attachment) => Ok(Some(attachment.tally.read())),
+            None if self.settings().lock == LockClass::Memory => sys::read_counters(&self.home().dir),
+            None => Ok(None),
+        }
     }
 
     /// Makes everything written so far in this cohort durable.

@@ -3,6 +3,9 @@
 //! In the class `memory` the counters stand in `control`, and all attached processes count there together. In the class `file`
 //! there is no such memory: each handle counts for itself.
 
+use std::sync::Arc;
+
+use crate::sys::{self, Control, Counts, Stripe};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// How many buckets a [`Histogram`] has.
@@ -24,8 +27,8 @@ pub enum Scope {
 
 /// What was done in a cohort since the counters began. See [`Cohort::counters`](crate::Cohort::counters).
 ///
-/// They only rise, and begin anew with the memory that they stand in: after a start of the system, and when a process attaches
-/// while no other is attached. Then `since_us` is another one. A process that dies may leave one of them a little wrong.
+/// They only rise, and begin anew with the memory that they stand in: with each start of the system, in a copy of the store, and
+/// with another layout of a new version. Then `since_us` is another one. A process that dies may leave one of them a little wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Counters {
@@ -166,13 +169,12 @@ impl Histogram {
         let wanted = (self.count() as f64 * q.clamp(0.0, 1.0)).ceil().max(1.0);
         let mut sum = 0;
         Histogram::bounds().chain([u64::MAX]).zip(self.buckets).find_map(|(bound, n)| {
-            sum += n;
+            sum = n.saturating_add(sum);
             (sum as f64 >= wanted).then_some(bound)
         })
     }
 
     /// The bucket of what took so long.
-    #[allow(dead_code, reason = "what counts comes next")]
     pub(crate) fn bucket(ns: u64) -> usize {
         let exponent = u64::BITS - ns.saturating_sub(1).leading_zeros();
         (exponent.saturating_sub(FIRST_BOUND) as usize).min(BUCKETS - 1)
@@ -204,6 +206,46 @@ impl Serialize for Histogram {
         object.serialize_field("p99_ns", &self.quantile_ns(0.99).and_then(known))?;
         object.serialize_field("buckets", &buckets)?;
         object.end()
+    }
+}
+
+/// Where an attached handle counts.
+#[derive(Clone)]
+pub(crate) enum Tally {
+    Shared(Arc<Control>),
+    Own(Arc<Counts>),
+}
+
+impl Tally {
+    pub(crate) fn new(control: Option<&Arc<Control>>) -> Tally {
+        match control {
+            Some(control) => Tally::Shared(Arc::clone(control)),
+            None => Tally::Own(Arc::new(Counts::beginning_at(sys::wall_clock_us()))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn counts(&self) -> &Counts {
+        match self {
+            Tally::Shared(control) => control.counts(),
+            Tally::Own(counts) => counts,
+        }
+    }
+
+    /// For the owner of the append lock.
+    #[inline]
+    pub(crate) fn stripe(&self) -> &Stripe {
+        match self {
+            Tally::Shared(control) => control.stripe(),
+            Tally::Own(counts) => counts.stripe(0),
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counters {
+        match self {
+            Tally::Shared(control) => Counters { attached: control.attached(), ..control.counts().read() },
+            Tally::Own(counts) => Counters { scope: Scope::Handle, ..counts.read() },
+        }
     }
 }
 
