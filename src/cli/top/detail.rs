@@ -75,7 +75,9 @@ fn facts(seen: &Seen) -> Vec<String> {
             stats.seq, stats.durable_seq, stats.watermark
         ));
         let journal = bytes(stats.segment_bytes as f64);
-        facts.push(format!("{snapshot}; journal {} segments, {journal} bytes", stats.segments));
+        let segments =
+            if stats.segments == 1 { "1 segment".into() } else { format!("{} segments", stats.segments) };
+        facts.push(format!("{snapshot}; journal {segments}, {journal} bytes"));
         facts.push(counted(seen));
     }
     if let Some(told) = seen.state.told() {

@@ -77,7 +77,7 @@ struct State {
     sorted: Sorted,
     sample: Option<Sample>,
     history: History,
-    /// The name: rows change places.
+    /// The name, for rows change places. None until a key is pressed.
     chosen: Option<String>,
     detailed: bool,
     first: usize,
@@ -92,9 +92,6 @@ impl State {
     fn see(&mut self, sample: Sample) {
         self.history.add(&sample);
         self.sample = Some(sample);
-        if self.chosen.is_none() {
-            self.choose(0);
-        }
     }
 
     fn names(&self) -> Vec<&str> {
@@ -102,7 +99,7 @@ impl State {
         cohorts.into_iter().map(|seen| seen.name.as_str()).collect()
     }
 
-    /// The row that is chosen; the first if what was chosen is gone.
+    /// The row that is chosen; the first if none is, or what was chosen is gone.
     fn row(&self) -> usize {
         let names = self.names();
         self.chosen.as_ref().and_then(|chosen| names.iter().position(|name| name == chosen)).unwrap_or(0)
@@ -121,7 +118,10 @@ impl State {
             Key::Letter('q') => return true,
             Key::Escape if self.detailed => self.detailed = false,
             Key::Escape => return true,
-            Key::Enter => self.detailed = !self.detailed,
+            Key::Enter => {
+                self.choose(row);
+                self.detailed = !self.detailed;
+            }
             Key::Down | Key::Letter('j') => self.choose(row + 1),
             Key::Up | Key::Letter('k') => self.choose(row.saturating_sub(1)),
             Key::PageDown => self.choose(row + PAGE),
