@@ -54,8 +54,12 @@ mod chain;
 mod cohort;
 mod compact;
 mod counters;
+mod condition;
 mod cursor;
 mod cut;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod doctor;
 mod durable;
 mod error;
 pub mod files;
@@ -72,6 +76,8 @@ mod mirror;
 mod names;
 mod once;
 mod previous;
+#[cfg(feature = "cli")]
+mod rank;
 mod ready;
 mod record;
 mod recover;
@@ -92,6 +98,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod trust;
+mod user_lock;
 mod value;
 mod verify;
 mod view;
@@ -101,6 +108,7 @@ pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use counters::{Counters, Histogram, Scope};
+pub use condition::Compare;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
@@ -117,9 +125,21 @@ pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
 pub use watch::Watch;
 
+/// The documents that show Rust, compiled with the doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/durability.md")]
+    struct Durability;
+}
+
 /// For the command, which owns its process; no part of the library's interface.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
-    pub use crate::sys::ignore_file_size_signal;
+    pub use crate::rank::{Rank, Ranked};
+    pub use crate::sys::SharedNumbers;
+    pub use crate::sys::{end_with_parent, ignore_file_size_signal, output_is_closed};
 }

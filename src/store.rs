@@ -60,7 +60,10 @@ impl Store {
         Dir::make(path)?;
         let dir = Dir::open(path)?;
         let ours = |name: &String| {
-            name == names::STORE || names::is_new_cohort(name) || names::parse_temporary(name).is_some()
+            name == names::STORE
+                || names::is_new_cohort(name)
+                || names::is_scratch(name)
+                || names::parse_temporary(name).is_some()
         };
         if let Some(other) = dir.names()?.iter().find(|name| !ours(name)) {
             // Another process may have made the store, and a cohort in it, since we looked.
@@ -119,6 +122,11 @@ impl Store {
         }
         let id = parse_uuid(&document.id).ok_or_else(|| damaged("the store's id is no UUID".into()))?;
         Ok(Store { dir: Arc::new(dir), id })
+    }
+
+    /// Its id, a UUID that it got when it was made: no other store has it, but for copies of this one.
+    pub fn id(&self) -> String {
+        uuid(u128::from_be_bytes(self.id))
     }
 
     /// Where it is.
@@ -391,7 +399,12 @@ fn new_uuid() -> String {
     let (high, low) = (sys::random_u64(), sys::random_u64());
     let high = high & 0xFFFF_FFFF_FFFF_0FFF | 0x4000;
     let low = low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000;
-    let hex = format!("{high:016x}{low:016x}");
+    uuid(u128::from(high) << 64 | u128::from(low))
+}
+
+/// Its text.
+fn uuid(number: u128) -> String {
+    let hex = format!("{number:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
@@ -404,6 +417,15 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_store_is_the_one_in_its_document() {
+        let temporary = tempfile::tempdir().unwrap();
+        let store = Store::open(temporary.path().join("store")).unwrap();
+        let document = read_document(&store.dir, names::STORE, Names::Several).unwrap();
+        assert!(document.contains(&format!("\"{}\"", store.id())), "{document}");
+        assert_eq!(Store::open_existing(store.path()).unwrap().id(), store.id());
+    }
 
     /// The story: a cleaner opened the directory while its maker was at work; when the cleaner got the lock, the directory was a
     /// cohort with records in it, and the cleaner's descriptors led there.

@@ -4,12 +4,15 @@ pub(crate) mod alter;
 pub(crate) mod append;
 pub(crate) mod bundle;
 pub(crate) mod compact;
+pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mirror;
@@ -18,12 +21,16 @@ pub(crate) mod plot;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
+pub(crate) mod stress;
 pub(crate) mod top;
 pub(crate) mod verify;
 
+pub(crate) mod again;
 pub(crate) mod cohorts;
 pub(crate) mod config;
+pub(crate) mod cursor_file;
 pub(crate) mod exit;
+pub(crate) mod filter;
 pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod interrupt;
@@ -31,8 +38,13 @@ pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod picture;
+pub(crate) mod pretty;
 pub(crate) mod progress;
+pub(crate) mod random;
+pub(crate) mod record;
+pub(crate) mod records;
 pub(crate) mod screen;
+pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -82,6 +94,8 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     /// Fold the journal into the snapshot
     Compact(compact::Args),
+    /// Run a command while a lock is held
+    Lock(lock::Args),
     /// Change settings of a cohort
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
@@ -94,9 +108,19 @@ pub(crate) enum Verb {
     Stats(stats::Args),
     /// Watch what the cohorts do, on a screen of its own
     Top(top::Args),
+    /// Try whether a directory is good for many writers
+    Doctor(doctor::Args),
+    /// Print what a shell needs to complete this command
+    Completions(completions::Args),
+    /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
+    Stress(stress::Args),
     Demo(demo::Args),
     #[command(hide = true)]
+    DoctorWorker(doctor::WorkerArgs),
+    #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
+    #[command(hide = true)]
+    StressWorker(stress::WorkerArgs),
 }
 
 fn exit_codes() -> String {

@@ -60,7 +60,8 @@ impl Options {
         }
     }
 
-    fn path(&self) -> &Path {
+    /// Where the store is, or would be.
+    pub(crate) fn path(&self) -> &Path {
         self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE))
     }
 
