@@ -28,7 +28,6 @@ use crate::stats::{self, Stats};
 use crate::sys::{self, PerProcess};
 use crate::verify::{self, Report};
 use crate::view::{Reader, View};
-use crate::watch::Watch;
 
 /// How long a handle that is dropped waits for the lock to write its last word.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -472,21 +471,6 @@ impl Cohort {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
         let mirror_failure = self.mirror_failure();
         Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
-    }
-
-    /// Looks at sizes and positions again and again, at the cost of what is new.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?; let store = tallyfold::Store::open(dir.path().join("s"))?;
-    /// # let runs = store.create("runs", tallyfold::Settings::latest())?;
-    /// let mut watch = runs.watch();
-    /// let before = watch.look()?;
-    /// runs.append("run-1", &0.61)?;
-    /// assert_eq!(watch.look()?.seq - before.seq, 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn watch(&self) -> Watch {
-        Watch::new(self.home())
     }
 
     /// What was done in this cohort, counted: in the lock class `memory` by all attached processes together, in the class `file`

@@ -102,7 +102,6 @@ mod user_lock;
 mod value;
 mod verify;
 mod view;
-mod watch;
 
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
@@ -123,7 +122,6 @@ pub use stats::Stats;
 pub use store::Store;
 pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
-pub use watch::Watch;
 
 /// The documents that show Rust, compiled with the doctests.
 #[cfg(doctest)]

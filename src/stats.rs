@@ -5,11 +5,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::attach::Published;
+use crate::chain::Floor;
 use crate::cursor::Trail;
 use crate::error::Result;
+use crate::fold::Fold;
 use crate::home::Home;
+use crate::names;
 use crate::record::Seq;
-use crate::watch::Watch;
+use crate::sys::Names;
 
 /// See [`Cohort::stats`](crate::Cohort::stats).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,5 +66,53 @@ pub(crate) fn last_seq(home: &Arc<Home>, published: &Published) -> Result<Seq> {
 }
 
 pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
-    Watch::new(home).look()
+    let snapshot = match home.snapshot(names::SNAPSHOT) {
+        Err(e) if e.is_corruption() => None,
+        other => other?,
+    };
+    let floor = match &snapshot {
+        // That of a log only says what is gone.
+        Some(snapshot) if home.settings.fold != Fold::Log => Floor::Seq(snapshot.head.seq),
+        _ => home.floor()?,
+    };
+    let watermark = snapshot.as_ref().map_or(0, |s| s.head.seq);
+    let mut trail = Trail::begin(home, floor, watermark, Published::default())?;
+    let mut tail_bytes = 0;
+    while let Some(header) = trail.next()? {
+        tail_bytes += header.frame_len();
+    }
+    let files = home.dir.names()?;
+    let segments: Vec<u64> = files.iter().filter_map(|name| names::parse_segment(name)).collect();
+    let mut segment_bytes = 0;
+    for number in &segments {
+        // One that has just been retired counts for nothing.
+        if let Ok(file) = home.dir.open_read(&names::segment(*number), Names::One) {
+            segment_bytes += file.len()?;
+        }
+    }
+    let quarantined = match home.dir.sub(names::QUARANTINE) {
+        Ok(quarantine) => quarantine.names()?.len() as u64,
+        Err(e) if e.is_not_found() => 0,
+        Err(e) => return Err(e),
+    };
+    let scan = trail.scan();
+    Ok(Stats {
+        cohort: home.owner.cohort.clone(),
+        fold: home.settings.fold.name(),
+        seq: trail.next_seq() - 1,
+        durable_seq: scan.durable_seq().max(watermark),
+        watermark,
+        epoch: scan.chain().epoch(),
+        entries: snapshot.as_ref().map_or(0, |s| s.entries),
+        snapshot_bytes: snapshot.as_ref().map_or(0, |s| s.len()),
+        segments: segments.len() as u64,
+        segment_bytes,
+        tail_bytes,
+        quarantined,
+        poisoned: home.dir.exists(&names::poison(scan.place().segment))?,
+        file_system: home.file_system.clone(),
+        lock: home.settings.lock.name(),
+        background_failure: None,
+        mirror_failure: None,
+    })
 }
