@@ -38,6 +38,8 @@ struct Inner {
     writer: Writer,
     /// Kept for `update` and `append_if`, so that they read only what is new.
     reader: PerProcess<Mutex<Option<Reader>>>,
+    /// Kept for `stats`, likewise.
+    kept: PerProcess<Mutex<Option<stats::Kept>>>,
 }
 
 impl Drop for Inner {
@@ -70,7 +72,8 @@ pub struct Cohort {
 impl Cohort {
     pub(crate) fn new(home: Arc<Home>) -> Cohort {
         let timeout = home.timeout();
-        Cohort { inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }), timeout }
+        let inner = Inner { writer: Writer::new(home), reader: PerProcess::new(), kept: PerProcess::new() };
+        Cohort { inner: Arc::new(inner), timeout }
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {
@@ -463,14 +466,20 @@ impl Cohort {
         Ok(report)
     }
 
-    /// Sizes and positions.
+    /// Sizes and positions. A handle that is asked again reads only what is new.
     ///
     /// # Errors
-    /// As [`view`](Cohort::view).
+    /// `is_not_found` if the cohort was removed; else as [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
         let mirror_failure = self.mirror_failure();
-        Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
+        let kept = self.inner.kept.get(Mutex::default);
+        let gathered = match kept.try_lock() {
+            Ok(mut kept) => stats::gather(self.home(), &mut kept),
+            // Another thread is at it, or has panicked over it: without what is kept.
+            Err(_) => stats::gather(self.home(), &mut None),
+        };
+        Ok(Stats { background_failure, mirror_failure, ..gathered? })
     }
 
     /// What was done in this cohort, counted: in the lock class `memory` by all attached processes together, in the class `file`

@@ -21,7 +21,7 @@ impl Attachment {
     pub(crate) fn poison(&self, patience: &Patience) {
         if let Some(control) = self.control() {
             control.set_poisoned(true);
-            leave_mark(&self.home, &self.tally, control.ends().read().segment);
+            leave_mark(self, control.ends().read().segment);
             return;
         }
         // At once where this process believes the tail to be, and again where it is: meanwhile it may have moved on.
@@ -37,9 +37,9 @@ impl Attachment {
     }
 }
 
-fn leave_mark(home: &Home, tally: &Tally, number: u64) {
-    make_mark(home, tally, number);
-    let _ = home.dir.sync();
+fn leave_mark(attachment: &Attachment, number: u64) {
+    make_mark(&attachment.home, &attachment.tally, number);
+    let _ = attachment.home.dir.sync();
 }
 
 /// Makes the poison mark of a segment, unless it has one.
@@ -64,7 +64,8 @@ impl Journal {
         if let Some(control) = &self.control {
             control.set_poisoned(true);
         }
-        leave_mark(&self.home, &self.tally, self.scan.place().segment);
+        make_mark(&self.home, &self.tally, self.scan.place().segment);
+        let _ = self.home.dir.sync();
     }
 
     /// Ends the journal at `end` and goes on in a new segment and epoch. Nothing is shortened or overwritten: the link of the

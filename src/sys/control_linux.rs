@@ -121,8 +121,7 @@ impl Control {
     #[inline]
     pub(crate) fn try_lock_append(&self) -> Option<Owned<'_>> {
         let word = &self.append().lock;
-        let taken = word.try_lock(self.me);
-        taken.then(|| Owned(word))
+        word.try_lock(self.me).then(|| Owned(word))
     }
 
     /// The append lock, which was not free a moment ago; and whether it had to be slept for.
