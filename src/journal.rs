@@ -185,9 +185,16 @@ impl Journal {
             // A copy of the directory may have holes, and a store into a hole of a full disk would be SIGBUS.
             active.segment.reserve_again()?;
         }
-        let mut journal = Journal {
+        let mut journal = Journal { control, ..Journal::over(home, scan) };
+        journal.open_window();
+        Ok(journal)
+    }
+
+    /// A journal without shared memory, known as far as a scan has come.
+    pub(crate) fn over(home: Arc<Home>, scan: Scan) -> Journal {
+        Journal {
             home,
-            control,
+            control: None,
             scan,
             attached: false,
             sync_failed: false,
@@ -196,9 +203,7 @@ impl Journal {
             wrote: 0,
             looked_at: (0, 0),
             spare: None,
-        };
-        journal.open_window();
-        Ok(journal)
+        }
     }
 
     /// The first seq that no record has yet.

@@ -11,7 +11,7 @@ use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
     alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once,
-    previous, refold, stats, verify,
+    previous, refold, repair, stats, verify,
 };
 
 fn main() -> ExitCode {
@@ -47,6 +47,7 @@ fn run() -> Result<(), Failure> {
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
         Verb::Mirror(args) => mirror::run(&options, &args),
+        Verb::Repair(args) => repair::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
         Verb::Demo(args) => demo::run(&options, &args),

@@ -113,6 +113,16 @@ pub(crate) fn damaged_snapshot(random: u64) -> String {
     format!("snapshot.{random:016x}.json")
 }
 
+/// A file that a repair has set aside, if its own name is taken in quarantine.
+pub(crate) fn set_aside(name: &str, random: u64) -> String {
+    format!("{name}.{random:016x}")
+}
+
+/// The records in quarantine that a repair could still read.
+pub(crate) fn rescued(random: u64) -> String {
+    format!("rescued.{random:016x}.jsonl")
+}
+
 pub(crate) fn new_cohort(random: u64) -> String {
     format!("{NEW_COHORT_PREFIX}{random:016x}")
 }

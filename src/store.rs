@@ -15,7 +15,7 @@ use crate::record::Seq;
 use crate::refold;
 use crate::segment::{Owner, Segment};
 use crate::settings::{DOCUMENT_VERSION, LockClass, Settings};
-use crate::sys::{self, Dir, LockFile, Names};
+use crate::sys::{self, Dir, LockFile, Names, Reach};
 
 /// The most that `store.json` and `cohort.json` may hold.
 const DOCUMENT_BYTES: u64 = 1 << 20;
@@ -160,7 +160,23 @@ impl Store {
         Ok(Cohort::new(self.home(Arc::new(dir), name, settings)?))
     }
 
-    fn home(&self, dir: Arc<Dir>, name: &str, settings: Settings) -> Result<Arc<Home>> {
+    /// A cohort's directory.
+    pub(crate) fn directory(&self, name: &str) -> Result<Dir> {
+        self.dir.sub(&names::cohort_directory(name)?)
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        sys::file_system(&self.dir).map_or(Reach::Unknown, |system| system.reach)
+    }
+
+    /// Settings with the class of lock that they get here.
+    pub(crate) fn fitted(&self, mut settings: Settings) -> Result<Settings> {
+        settings.check()?;
+        settings.lock = self.fitting(settings.lock)?;
+        Ok(settings)
+    }
+
+    pub(crate) fn home(&self, dir: Arc<Dir>, name: &str, settings: Settings) -> Result<Arc<Home>> {
         let system = sys::file_system(&dir)?;
         Ok(Arc::new(Home {
             dir,

@@ -40,7 +40,7 @@ impl Report {
 }
 
 /// One thing that a check found.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -86,11 +86,16 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
         Err(_) => None,
     };
     sys::reached("compactor held off");
+    check(home, compact_lock.as_ref().err())
+}
+
+/// The check itself, by who holds the compactor off, or is it.
+pub(crate) fn check(home: &Arc<Home>, no_compact_lock: Option<&Error>) -> Result<Report> {
     let mut check = Check {
         home,
         report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() },
     };
-    if let Err(e) = &compact_lock {
+    if let Some(e) = no_compact_lock {
         check.damage(e);
     }
     if let Err(e) = home.dir.open_read(names::LOCK, Names::One) {
@@ -113,6 +118,25 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
     check.report.findings.sort_by_key(|finding| finding.severity);
     Ok(check.report)
 }
+
+/// Whether the snapshot is whole and not what its records fold into.
+pub(crate) fn contradiction(home: &Arc<Home>) -> Result<bool> {
+    let report = Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() };
+    let mut check = Check { home, report };
+    let (snapshot, previous) = (check.snapshot(names::SNAPSHOT), check.snapshot(names::SNAPSHOT_PREV));
+    match &snapshot {
+        Some(snapshot) if !check.report.is_damaged() => {
+            check.folded(snapshot, previous)?;
+            // Where the journal is damaged nothing can be said of it.
+            let found = |finding: &Finding| finding.what.starts_with(CONTRADICTS);
+            Ok(check.report.findings.iter().any(found))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// What the finding of an entry begins with that its records do not fold into.
+const CONTRADICTS: &str = "the entry of ";
 
 struct Check<'a> {
     home: &'a Arc<Home>,
@@ -234,7 +258,7 @@ impl Check<'_> {
             let line = line?;
             let expected = replayed.next().transpose()?;
             if expected.as_ref().is_none_or(|(key, entry)| (key, *entry) != (&line.key, line.entry)) {
-                let what = format!("the entry of {:?} is not what its records fold into", line.key);
+                let what = format!("{CONTRADICTS}{:?} is not what its records fold into", line.key);
                 self.damage(
                     &Error::corruption(what)
                         .at(&self.home.dir.path().join(names::SNAPSHOT))
@@ -244,7 +268,7 @@ impl Check<'_> {
             }
         }
         if let Some((key, entry)) = replayed.next().transpose()? {
-            let what = format!("the entry of {key:?} is missing");
+            let what = format!("{CONTRADICTS}{key:?} is missing");
             self.damage(
                 &Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(entry.seq()),
             );

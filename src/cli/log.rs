@@ -115,7 +115,7 @@ fn cursor_at_least(cohort: &Cohort, asked: Seq) -> Result<Cursor, Failure> {
 }
 
 /// One JSON object and a newline. The value's text is not touched.
-fn json_line(record: &Record) -> String {
+pub(crate) fn json_line(record: &Record) -> String {
     let mut line = format!(
         r#"{{"seq":{},"time":"{}","key":{}"#,
         record.seq(),

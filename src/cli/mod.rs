@@ -16,6 +16,7 @@ pub(crate) mod mirror;
 pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
+pub(crate) mod repair;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
@@ -83,6 +84,8 @@ pub(crate) enum Verb {
     Mirror(mirror::Args),
     /// Check every byte, changing nothing
     Verify(verify::Args),
+    /// Repair a damaged cohort; without --yes, say what that would do and what would be lost
+    Repair(repair::Args),
     /// Print sizes and positions
     Stats(stats::Args),
     Demo(demo::Args),
@@ -92,11 +95,12 @@ pub(crate) enum Verb {
 
 fn exit_codes() -> String {
     use exit::{
-        CONFLICT, CORRUPTION, FAILURE, INTERRUPTED, LOCK_TIMEOUT, NOT_FOUND, OK, UNSAFE_FILE_SYSTEM, USAGE,
+        CONFLICT, CORRUPTION, FAILURE, INTERRUPTED, LOCK_TIMEOUT, NOT_FOUND, OK, REPAIRED_WITH_LOSS,
+        UNSAFE_FILE_SYSTEM, USAGE,
     };
     format!(
         "Exit codes: {OK} all well, {FAILURE} failure, {USAGE} usage, {NOT_FOUND} no such store, cohort or key, \
-         {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {CONFLICT} other settings, \
+         {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {REPAIRED_WITH_LOSS} repaired with loss, {CONFLICT} other settings, \
          {UNSAFE_FILE_SYSTEM} unsafe file system, {INTERRUPTED} Ctrl-C"
     )
 }
