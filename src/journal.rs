@@ -391,7 +391,7 @@ impl Journal {
         let Some(control) = &self.control else { return self.catch_up(true) };
         let end = control.ends().current();
         if !control.ends().is_settled() || end.segment == 0 {
-            return self.repair(&end);
+            return self.recover(&end);
         }
         let poisoned = control.is_poisoned();
         if !self.scan.jump(&end)? {
@@ -405,7 +405,7 @@ impl Journal {
     /// is there. A whole frame counts, for readers may have seen it; so does a link; anything else is cut off. A death in
     /// here changes nothing, and the next one begins again.
     #[cold]
-    fn repair(&mut self, end: &End) -> Result<Turn<()>> {
+    fn recover(&mut self, end: &End) -> Result<Turn<()>> {
         // If nothing is known, this process has read the journal when it attached, and goes on from there.
         let known = end.segment != 0 && self.scan.jump(end)?;
         self.attached = false;

@@ -49,6 +49,7 @@
 // The modules, in the order a record travels.
 mod alter;
 mod attach;
+mod backup;
 mod bundle;
 mod chain;
 mod cohort;
@@ -96,6 +97,7 @@ mod value;
 mod verify;
 mod view;
 
+pub use backup::{BackedUp, Backup, Copied, Progress, RestoredCohort};
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;

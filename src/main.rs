@@ -10,8 +10,8 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror, once,
-    previous, refold, repair, stats, verify,
+    alter, append, backup, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror,
+    once, previous, refold, repair, restore, stats, verify,
 };
 
 fn main() -> ExitCode {
@@ -48,6 +48,8 @@ fn run() -> Result<(), Failure> {
         Verb::Compact(args) => compact::run(&options, &args),
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Repair(args) => repair::run(&options, &args),
+        Verb::Backup(args) => backup::run(&options, &args),
+        Verb::Restore(args) => restore::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
         Verb::Demo(args) => demo::run(&options, &args),

@@ -160,6 +160,11 @@ impl Store {
         Ok(Cohort::new(self.home(Arc::new(dir), name, settings)?))
     }
 
+    /// The id in `store.json`.
+    pub(crate) fn id_text(&self) -> String {
+        uuid_text(u128::from_be_bytes(self.id))
+    }
+
     /// A cohort's directory.
     pub(crate) fn directory(&self, name: &str) -> Result<Dir> {
         self.dir.sub(&names::cohort_directory(name)?)
@@ -256,11 +261,21 @@ impl Store {
     /// still there), `is_invalid` if the new fold or `max_body_bytes` refuses a record ([`Error::seq`]).
     pub fn refold(&self, cohort: &str, new: &str, mut settings: Settings) -> Result<Seq> {
         settings.check()?;
-        let directory = names::cohort_directory(new)?;
+        names::cohort_directory(new)?;
         let old = self.cohort(cohort)?;
         settings.lock = self.fitting(settings.lock)?;
+        self.make_new(new, |dir| {
+            self.fill(dir, new, &settings)?;
+            let home = self.home(Arc::clone(dir), new, settings.clone())?;
+            refold::run(&old, &home)
+        })
+    }
+
+    /// Makes a cohort that is filled from elsewhere; refused if its name is taken.
+    pub(crate) fn make_new<T>(&self, name: &str, mut fill: impl FnMut(&Arc<Dir>) -> Result<T>) -> Result<T> {
+        let directory = names::cohort_directory(name)?;
         let taken = || {
-            let what = format!("there is a cohort {new:?} already");
+            let what = format!("there is a cohort {name:?} already");
             Error::new(Kind::Conflict, what).at(self.path()).advise("choose another name, or remove it")
         };
         if self.dir.exists(&directory)? {
@@ -268,13 +283,8 @@ impl Store {
         }
         self.remove_abandoned()?;
         for _ in 0..CREATE_TRIES {
-            let made = self.make(&directory, |dir| {
-                self.fill(dir, new, &settings)?;
-                let home = self.home(Arc::clone(dir), new, settings.clone())?;
-                refold::run(&old, &home)
-            });
-            match made? {
-                Made::Whole(last) => return Ok(last),
+            match self.make(&directory, &mut fill)? {
+                Made::Whole(made) => return Ok(made),
                 Made::Taken => return Err(taken()),
                 Made::Lost => {}
             }
@@ -378,7 +388,11 @@ fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
 
 fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
     for inside in dir.names()? {
-        dir.remove(&inside)?;
+        match dir.remove(&inside) {
+            // The bundles of one that was being restored.
+            Err(e) if e.is_unsafe_file() => dir.remove_tree(&inside)?,
+            removed => removed?,
+        };
     }
     parent.remove_directory(name).map(|_| ())
 }
@@ -404,11 +418,15 @@ fn new_uuid() -> String {
     let (high, low) = (sys::random_u64(), sys::random_u64());
     let high = high & 0xFFFF_FFFF_FFFF_0FFF | 0x4000;
     let low = low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000;
-    let hex = format!("{high:016x}{low:016x}");
+    uuid_text(u128::from(high) << 64 | u128::from(low))
+}
+
+fn uuid_text(number: u128) -> String {
+    let hex = format!("{number:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
     let number = u128::from_str_radix(&hex, 16).ok()?;
     (hex.len() == 32 && text.len() == 36).then(|| number.to_be_bytes())

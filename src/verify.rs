@@ -91,38 +91,24 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
 
 /// The check itself, by who holds the compactor off, or is it.
 pub(crate) fn check(home: &Arc<Home>, no_compact_lock: Option<&Error>) -> Result<Report> {
-    let mut check = Check {
-        home,
-        report: Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() },
-    };
+    let mut check = Check::new(home);
     if let Some(e) = no_compact_lock {
         check.damage(e);
     }
     if let Err(e) = home.dir.open_read(names::LOCK, Names::One) {
         check.damage(&e);
     }
-    let snapshot = check.snapshot(names::SNAPSHOT);
-    let previous = check.snapshot(names::SNAPSHOT_PREV);
-    check.report.entries = snapshot.as_ref().map_or(0, |s| s.entries);
-    if snapshot.is_none() && previous.is_some() && !check.report.is_damaged() {
-        check.damage(
-            &Error::corruption("snapshot.json is missing, and there is a previous one").at(home.dir.path()),
-        );
-    }
-    check.segments()?;
-    check.journal(snapshot.as_ref().or(previous.as_ref()).map_or(0, |s| s.head.seq))?;
-    if let Some(snapshot) = &snapshot {
-        check.folded(snapshot, previous)?;
-    }
-    check.leftovers()?;
-    check.report.findings.sort_by_key(|finding| finding.severity);
-    Ok(check.report)
+    check.all()
+}
+
+/// The check of a copy, which nobody locks.
+pub(crate) fn contents(home: &Arc<Home>) -> Result<Report> {
+    Check::new(home).all()
 }
 
 /// Whether the snapshot is whole and not what its records fold into.
 pub(crate) fn contradiction(home: &Arc<Home>) -> Result<bool> {
-    let report = Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() };
-    let mut check = Check { home, report };
+    let mut check = Check::new(home);
     let (snapshot, previous) = (check.snapshot(names::SNAPSHOT), check.snapshot(names::SNAPSHOT_PREV));
     match &snapshot {
         Some(snapshot) if !check.report.is_damaged() => {
@@ -143,7 +129,30 @@ struct Check<'a> {
     report: Report,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(home: &'a Arc<Home>) -> Check<'a> {
+        let report = Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() };
+        Check { home, report }
+    }
+
+    fn all(mut self) -> Result<Report> {
+        let snapshot = self.snapshot(names::SNAPSHOT);
+        let previous = self.snapshot(names::SNAPSHOT_PREV);
+        self.report.entries = snapshot.as_ref().map_or(0, |s| s.entries);
+        if snapshot.is_none() && previous.is_some() && !self.report.is_damaged() {
+            let what = "snapshot.json is missing, and there is a previous one";
+            self.damage(&Error::corruption(what).at(self.home.dir.path()));
+        }
+        self.segments()?;
+        self.journal(snapshot.as_ref().or(previous.as_ref()).map_or(0, |s| s.head.seq))?;
+        if let Some(snapshot) = &snapshot {
+            self.folded(snapshot, previous)?;
+        }
+        self.leftovers()?;
+        self.report.findings.sort_by_key(|finding| finding.severity);
+        Ok(self.report)
+    }
+
     fn damage(&mut self, e: &Error) {
         self.find(Severity::Damage, e);
     }

@@ -185,6 +185,36 @@ fn a_missing_segment_in_the_middle_ends_the_journal_before_it_and_a_log_keeps_it
 }
 
 #[test]
+fn a_limited_log_whose_snapshot_is_damaged_too_keeps_what_was_not_removed() {
+    for spoilt in [None, Some(20), Some(55)] {
+        let fixture = Fixture::new();
+        filled(&fixture, Settings::log().retain(Retain::Records(50)), 60);
+        let cohort = fixture.reopen("c");
+        cohort.compact().unwrap();
+        let first = log_values(&cohort)[0].0;
+        assert!(first > 1, "some are removed");
+        flip(&cohort.path().join("snapshot.json"), 5);
+        if let Some(seq) = spoilt {
+            spoil(&cohort, seq);
+        }
+        drop(cohort);
+        let plan = fixture.store.repair_plan("c", None).unwrap();
+        assert_eq!(plan.loses(), spoilt.is_some(), "{:?}", plan.lost());
+        let (_, cohort) = carry_out(&fixture, plan);
+        let seqs: Vec<u64> = log_values(&cohort).into_iter().map(|(seq, _)| seq).collect();
+        let expected = match spoilt {
+            None => first..=60,
+            // The longer side; where it begins is for the segments to say.
+            Some(20) => seqs[0]..=60,
+            Some(seq) => first..=seq - 1,
+        };
+        assert_eq!(seqs, expected.collect::<Vec<_>>(), "{spoilt:?}");
+        assert!(seqs.len() >= 25);
+        assert_eq!(cohort.append("k", &json!({"i": 0})).unwrap(), seqs.last().unwrap() + 1);
+    }
+}
+
+#[test]
 fn a_damaged_identity_or_link_ends_the_journal_before_its_segment() {
     for offset in [30, 50, 600] {
         let fixture = Fixture::new();

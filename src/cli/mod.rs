@@ -2,6 +2,7 @@
 
 pub(crate) mod alter;
 pub(crate) mod append;
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod compact;
 pub(crate) mod create;
@@ -17,6 +18,7 @@ pub(crate) mod once;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod stats;
 pub(crate) mod verify;
 
@@ -86,6 +88,10 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     /// Repair a damaged cohort; without --yes, say what that would do and what would be lost
     Repair(repair::Args),
+    /// Copy cohorts to a new directory while writers go on, or check such a copy
+    Backup(backup::Args),
+    /// Make a store, or a cohort, of a backup
+    Restore(restore::Args),
     /// Print sizes and positions
     Stats(stats::Args),
     Demo(demo::Args),

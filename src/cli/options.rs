@@ -60,7 +60,7 @@ impl Options {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE))
     }
 

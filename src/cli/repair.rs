@@ -174,7 +174,13 @@ fn one(options: &Options, args: &Args, store: &Store, name: &str, out: &mut Outp
     let rescued_to = rescue(&plan, args.rescue.as_deref())?;
     let before = told(&plan, None, rescued_to.as_deref())?;
     let mut before = serde_json::to_value(before).map_err(|e| Failure::new(exit::FAILURE, e.to_string()))?;
-    let repaired = plan.carry_out().map_err(not_repaired)?;
+    let repaired = plan.carry_out().map_err(|e| {
+        if let Some(path) = rescued_to.as_deref().filter(|_| e.is_lock_timeout() || e.is_conflict()) {
+            // Nothing was changed, so all of it is still there, and the name is free for the next try.
+            forget(path);
+        }
+        not_repaired(e)
+    })?;
     let clean = !repaired.report.is_damaged();
     if options.json {
         before["repaired"] = clean.into();
@@ -232,6 +238,11 @@ fn rescue(plan: &RepairPlan, to: Option<&Path>) -> Result<Option<PathBuf>, Failu
     let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(failed)?;
     Ok(Some(path))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the file that was just made")]
+fn forget(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }
 
 fn told<'a>(

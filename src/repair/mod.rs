@@ -35,6 +35,7 @@ use crate::names;
 use crate::record::{Record, Seq};
 use crate::settings::{LockClass, Retain, Settings};
 use crate::snapshot;
+use crate::stats;
 use crate::store::Store;
 use crate::sys::{self, Names};
 use crate::verify::{self, Finding, Report, Severity};
@@ -202,8 +203,11 @@ fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>) -> Resu
     let report = verify::check(home, no_lock.as_ref())?;
     let mut findings = report.findings;
     findings.retain(|finding| finding.severity == Severity::Damage);
-    let contradicted = verify::contradiction(home)?;
-    let survey = survey::run(home, contradicted)?;
+    // Of a whole cohort nothing else is asked: somebody may be writing it.
+    let survey = match findings.is_empty() {
+        true => Survey::of_whole(stats::last_seq(home, &Published::default())?),
+        false => survey::run(home, verify::contradiction(home)?)?,
+    };
     let frames = salvage::find(home, &survey)?;
     let (lost, lost_keys, history) = losses(home, &survey, &frames)?;
     let went_back = went_back(home, &survey, &frames)?;
@@ -232,9 +236,16 @@ fn losses(home: &Home, survey: &Survey, frames: &[Lost]) -> Result<Losses> {
     let promised = snapshots.filter_map(|name| snapshot::head_of(&home.dir, name, home.reach));
     let promised = promised.map(|head| head.seq).max().unwrap_or(0);
     match &survey.base {
-        Base::Empty { seq } if *seq > 0 => {
-            let gone = if is_log && survey.bad_snapshots.is_empty() { promised.min(*seq) } else { 0 };
-            lost.push(SeqRange { first: gone + 1, last: *seq });
+        Base::Empty { seq } => {
+            let gone = match is_log {
+                false => 0,
+                // Nothing tells how much a log with a limit has removed: all of it, then.
+                true if promised == 0 && home.settings.retain.is_limit() => *seq,
+                true => promised.min(*seq),
+            };
+            if gone < *seq {
+                lost.push(SeqRange { first: gone + 1, last: *seq });
+            }
         }
         Base::Salvage { gaps, .. } => {
             lost_keys.extend(

@@ -120,9 +120,14 @@ pub(super) fn run(home: &Arc<Home>, contradicted: bool) -> Result<Survey> {
             (base, watermark) = (Base::Empty { seq: first - 1 }, first - 1);
             reach = self::reach(home, watermark, promised)?;
         }
-    } else if is_log && base == (Base::Fold { over_previous: false }) {
-        // The snapshot of a log says only what was removed, and nothing was.
-        base = Base::Keep;
+    }
+    if is_log {
+        // The snapshot of a log says only what was removed. There is nothing to fold.
+        base = match base {
+            Base::Fold { over_previous: true } => Base::Empty { seq: watermark },
+            Base::Fold { over_previous: false } => Base::Keep,
+            other => other,
+        };
     }
     let end = reach.end;
     let goes_on = match reach.is_whole {
@@ -148,6 +153,23 @@ pub(super) fn run(home: &Arc<Home>, contradicted: bool) -> Result<Survey> {
     let parts = parts(home, &numbers)?;
     let needed = reach.first.map(|(number, link)| (number, link.first_seq));
     Ok(Survey { base, bad_snapshots, goes_on, watermark, next_seq, aside, highest, needed, parts })
+}
+
+impl Survey {
+    /// Of a cohort that has nothing to be repaired.
+    pub(super) fn of_whole(last: Seq) -> Survey {
+        Survey {
+            base: Base::Keep,
+            bad_snapshots: Vec::new(),
+            goes_on: GoesOn::Whole,
+            watermark: 0,
+            next_seq: last + 1,
+            aside: Vec::new(),
+            highest: 0,
+            needed: None,
+            parts: BTreeMap::new(),
+        }
+    }
 }
 
 impl Look {
