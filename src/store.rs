@@ -401,7 +401,9 @@ fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
 pub(crate) fn settings(dir: &Dir) -> Result<Settings> {
     let text = read_document(dir, names::COHORT, Names::One)?;
     let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
-        Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
+        Kind::Invalid => e
+            .become_kind(Kind::Corruption, "the cohort's document is damaged")
+            .advise("restore it from a copy, or see what `tallyfold repair` would write in its place"),
         _ => e,
     });
     settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))

@@ -290,7 +290,8 @@ impl<'a> Check<'a> {
             let what = if names::parse_temporary(&name).is_some() {
                 "a temporary file: being written, or left by a process that died; the next compaction removes it"
             } else if names::parse_poison(&name).is_some() {
-                "a sync of this segment has failed: its records were carried on, or will be by the next append"
+                "a sync of this segment has failed, or a repair went on elsewhere: its records were carried on, or will be \
+                 by the next append"
             } else if name == names::QUARANTINE {
                 "bytes that were cut off are kept here"
             } else {

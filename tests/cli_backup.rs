@@ -79,9 +79,9 @@ fn an_empty_store_is_backed_up_and_said_to_be_empty() {
     let fixture = Fixture::new();
     fixture.library();
     fixture.run(&["backup", &path(&fixture, "backup")]).says(&["there is no cohort"]).ok();
-    fixture
-        .run(&["backup", &path(&fixture, "other"), "--store", &path(&fixture, "nothing")])
-        .fails(3, &["no store"]);
+    let (other, nothing) = (path(&fixture, "other"), path(&fixture, "nothing"));
+    let ended = fixture.bare(common::TALLYFOLD, &["backup", &other, "--store", &nothing]).output().unwrap();
+    Ended::from(ended).fails(3, &["no store"]);
 }
 
 #[test]

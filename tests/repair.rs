@@ -186,9 +186,9 @@ fn a_missing_segment_in_the_middle_ends_the_journal_before_it_and_a_log_keeps_it
 
 #[test]
 fn a_limited_log_whose_snapshot_is_damaged_too_keeps_what_was_not_removed() {
-    for spoilt in [None, Some(20), Some(55)] {
+    for spoilt in [None, Some(66), Some(115)] {
         let fixture = Fixture::new();
-        filled(&fixture, Settings::log().retain(Retain::Records(50)), 60);
+        filled(&fixture, Settings::log().retain(Retain::Records(60)), 120);
         let cohort = fixture.reopen("c");
         cohort.compact().unwrap();
         let first = log_values(&cohort)[0].0;
@@ -203,9 +203,9 @@ fn a_limited_log_whose_snapshot_is_damaged_too_keeps_what_was_not_removed() {
         let (_, cohort) = carry_out(&fixture, plan);
         let seqs: Vec<u64> = log_values(&cohort).into_iter().map(|(seq, _)| seq).collect();
         let expected = match spoilt {
-            None => first..=60,
+            None => first..=120,
             // The longer side; where it begins is for the segments to say.
-            Some(20) => seqs[0]..=60,
+            Some(66) => seqs[0]..=120,
             Some(seq) => first..=seq - 1,
         };
         assert_eq!(seqs, expected.collect::<Vec<_>>(), "{spoilt:?}");

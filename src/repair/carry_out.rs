@@ -37,7 +37,7 @@ impl RepairPlan {
         let compact_lock = LockFile::open_or_make(&home.dir, names::COMPACT_LOCK)?;
         let _no_compactor = compact_lock.exclusive(&patience)?;
         let _running = Running::begin();
-        let now = plan(home, self.timeout, self.remedy.settings.clone())?;
+        let now = plan(home, self.timeout, self.remedy.settings.clone(), self.looked)?;
         if (&now.remedy, &now.frames) != (&self.remedy, &self.frames) {
             return Err(Error::new(Kind::Conflict, "the cohort has changed since the repair was planned")
                 .at(home.dir.path())

@@ -76,6 +76,7 @@ pub struct RepairPlan {
     home: Arc<Home>,
     timeout: Duration,
     findings: Vec<Finding>,
+    looked: bool,
     remedy: Remedy,
     lost: Vec<SeqRange>,
     lost_keys: Vec<KeyRange>,
@@ -125,7 +126,7 @@ impl Cohort {
     /// What keeps from looking: `is_unsafe_file` where something that is not ours stands under one of our names,
     /// `is_unsupported` for a newer version's files.
     pub fn repair_plan(&self) -> Result<RepairPlan> {
-        plan(self.home(), self.timeout(), None)
+        plan(self.home(), self.timeout(), None, false)
     }
 }
 
@@ -174,7 +175,7 @@ impl Store {
         let home = self.home(Arc::new(dir), cohort, settings.clone())?;
         let what = format!("the cohort's settings cannot be read: {}", damage.what());
         let finding = finding(Error::corruption(what).at(&home.dir.path().join(names::COHORT)));
-        let mut plan = plan(&home, settings.timeout(), Some(settings))?;
+        let mut plan = plan(&home, settings.timeout(), Some(settings), false)?;
         plan.findings.insert(0, finding);
         Ok(plan)
     }
@@ -191,8 +192,8 @@ fn finding(e: Error) -> Finding {
     }
 }
 
-/// Looks at everything.
-fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>) -> Result<RepairPlan> {
+/// Looks at everything. `looked`: for damage even where there seems to be none, for it may have been a lock that was missing.
+fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>, looked: bool) -> Result<RepairPlan> {
     for name in [names::LOCK, names::COMPACT_LOCK, names::CONTROL] {
         match home.dir.open_read(name, Names::One) {
             Err(e) if !e.is_not_found() => return Err(e),
@@ -204,9 +205,10 @@ fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>) -> Resu
     let mut findings = report.findings;
     findings.retain(|finding| finding.severity == Severity::Damage);
     // Of a whole cohort nothing else is asked: somebody may be writing it.
-    let survey = match findings.is_empty() {
-        true => Survey::of_whole(stats::last_seq(home, &Published::default())?),
-        false => survey::run(home, verify::contradiction(home)?)?,
+    let looked = looked || !findings.is_empty();
+    let survey = match looked {
+        false => Survey::of_whole(stats::last_seq(home, &Published::default())?),
+        true => survey::run(home, verify::contradiction(home)?)?,
     };
     let frames = salvage::find(home, &survey)?;
     let (lost, lost_keys, history) = losses(home, &survey, &frames)?;
@@ -217,6 +219,7 @@ fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>) -> Resu
         home: Arc::clone(home),
         timeout,
         findings,
+        looked,
         remedy,
         lost,
         lost_keys,
