@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::alter;
 use crate::attach::Writer;
+use crate::bundle;
 use crate::compact::{self, Compaction};
 use crate::cursor::Cursor;
 use crate::error::{Error, Kind, Result};
@@ -449,13 +450,16 @@ impl Cohort {
         self.writer().attached().and_then(|attachment| attachment.chores.mirror_failure())
     }
 
-    /// Checks every byte: segments, links, frames, both snapshots, and that the snapshot is what its records fold into.
-    /// Changes nothing.
+    /// Checks every byte: segments, links, frames, both snapshots, that the snapshot is what its records fold into, and the files
+    /// of bundles. Changes nothing.
     ///
     /// # Errors
     /// Damage is in the report; an error means that the check itself could not be done.
     pub fn verify(&self) -> Result<Report> {
-        verify::run(self.home(), self.timeout())
+        let mut report = verify::run(self.home(), self.timeout())?;
+        let (bundles, damaged) = bundle::check::all(self)?;
+        report.add_bundles(bundles, &damaged);
+        Ok(report)
     }
 
     /// Sizes and positions.

@@ -56,6 +56,9 @@ mod cohort;
 mod compact;
 mod cursor;
 mod cut;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod doctor;
 mod durable;
 mod error;
 pub mod files;
@@ -93,6 +96,7 @@ mod tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod trust;
+mod user_lock;
 mod value;
 mod verify;
 mod view;
@@ -117,9 +121,20 @@ pub use store::Store;
 pub use verify::{Finding, Report, Severity};
 pub use view::{Iter, Reader, View};
 
+/// The documents that show Rust, compiled with the doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/durability.md")]
+    struct Durability;
+}
+
 /// For the command, which owns its process; no part of the library's interface.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
-    pub use crate::sys::ignore_file_size_signal;
+    pub use crate::sys::SharedNumbers;
+    pub use crate::sys::{end_with_parent, ignore_file_size_signal};
 }

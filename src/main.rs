@@ -10,8 +10,8 @@ use cli::exit::{self, Failure};
 use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
-    alter, append, backup, bundle, compact, create, delete, demo, get, history, import, log, ls, mirror,
-    once, previous, refold, repair, restore, stats, verify,
+    alter, append, backup, bundle, compact, completions, create, delete, demo, doctor, get, history, import,
+    lock, log, ls, mirror, once, previous, refold, repair, restore, stats, stress, verify,
 };
 
 fn main() -> ExitCode {
@@ -46,13 +46,19 @@ fn run() -> Result<(), Failure> {
         Verb::Refold(args) => refold::run(&options, &args),
         Verb::Ls(args) => ls::run(&options, &args),
         Verb::Compact(args) => compact::run(&options, &args),
+        Verb::Lock(args) => lock::run(&options, &args),
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Repair(args) => repair::run(&options, &args),
         Verb::Backup(args) => backup::run(&options, &args),
         Verb::Restore(args) => restore::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Stress(args) => stress::run(&options, &args),
         Verb::Demo(args) => demo::run(&options, &args),
+        Verb::Doctor(args) => doctor::run(&options, &args),
+        Verb::DoctorWorker(args) => doctor::work(&args),
+        Verb::Completions(args) => completions::run(&args),
         Verb::DemoWorker(args) => demo::work(&args),
+        Verb::StressWorker(args) => stress::work(&args),
     }
 }

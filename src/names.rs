@@ -3,7 +3,9 @@
 //! ```text
 //! <store>/store.json
 //!         .new-<16 hex>/                      a cohort being made; renamed into place whole
+//!         .doctor-<16 hex>/                   what `tallyfold doctor` tries in any directory, and removes: lock …
 //!         <cohort>/cohort.json  lock  compact.lock  control
+//!                  user.lock                  for users of the cohort; no part of the store takes it
 //!                  00000001.journal           segments, 8 digits or more
 //!                  00000001.poison            a sync of that segment failed
 //!                  snapshot.json  snapshot.prev.json
@@ -22,6 +24,7 @@ pub(crate) const STORE: &str = "store.json";
 pub(crate) const COHORT: &str = "cohort.json";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const COMPACT_LOCK: &str = "compact.lock";
+pub(crate) const USER_LOCK: &str = "user.lock";
 #[cfg_attr(
     any(not(target_os = "linux"), tallyfold_portable),
     allow(dead_code, reason = "for the class memory")
@@ -45,6 +48,7 @@ const JOURNAL_SUFFIX: &str = ".journal";
 const POISON_SUFFIX: &str = ".poison";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const NEW_COHORT_PREFIX: &str = ".new-";
+const SCRATCH_PREFIX: &str = ".doctor-";
 const STAGING_PREFIX: &str = ".new-";
 const RETIRED_PREFIX: &str = ".old-";
 const FRESH_LATEST_PREFIX: &str = ".latest-";
@@ -57,7 +61,7 @@ const EMPTY_KEY: &str = "%";
 /// The longest cohort name, in bytes of UTF-8.
 pub(crate) const MAX_COHORT_NAME: usize = 128;
 /// The longest encoded name: file systems take 255 bytes, and something may have to be put around it.
-const MAX_ENCODED: usize = 240;
+pub(crate) const MAX_ENCODED: usize = 240;
 
 /// What a temporary file will become. A compactor removes what dead processes left in its cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +142,16 @@ pub(crate) fn is_new_cohort(name: &str) -> bool {
     name.strip_prefix(NEW_COHORT_PREFIX)
         .and_then(|random| u64::from_str_radix(random, 16).ok())
         .is_some_and(|random| new_cohort(random) == name)
+}
+
+/// Where `tallyfold doctor` tries things.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command makes it"))]
+pub(crate) fn scratch(random: u64) -> String {
+    format!("{SCRATCH_PREFIX}{random:016x}")
+}
+
+pub(crate) fn is_scratch(name: &str) -> bool {
+    parse_random(name, SCRATCH_PREFIX).is_some_and(|random| scratch(random) == name)
 }
 
 /// A version of a bundle while it is staged.
@@ -380,6 +394,7 @@ mod tests {
             parse_segment(&segment(number)) == Some(number)
                 && parse_poison(&poison(number)) == Some(number)
                 && is_new_cohort(&new_cohort(random))
+                && is_scratch(&scratch(random))
                 && is_staging(&staging(random))
                 && is_retired(&retired(random))
                 && is_fresh_latest(&fresh_latest(random))

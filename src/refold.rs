@@ -1,4 +1,5 @@
-//! A new cohort with another fold, made of all records of an old one: the same seqs, the same batches, the same times.
+//! A new cohort with another fold, made of all records of an old one: the same seqs, the same batches, the same times; and copies
+//! of the bundles that they name.
 //!
 //! Nobody sees it before it is whole, so it is written without a lock or shared memory, segment after segment, each synced
 //! before the next one is begun. See [`Store::refold`](crate::Store::refold).
@@ -6,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::attach::Published;
+use crate::bundle;
 use crate::chain::Floor;
 use crate::cohort::Cohort;
 use crate::cursor::{self, Trail};
@@ -35,6 +37,7 @@ struct Copy<'a> {
 pub(crate) fn run(old: &Cohort, new: &Arc<Home>) -> Result<Seq> {
     let last = copy(old, &new.dir, &new.owner, &new.settings)?;
     check(new, last)?;
+    bundle::carry::into(old, &Cohort::new(Arc::clone(new)), last)?;
     Ok(last)
 }
 

@@ -60,7 +60,10 @@ impl Store {
         Dir::make(path)?;
         let dir = Dir::open(path)?;
         let ours = |name: &String| {
-            name == names::STORE || names::is_new_cohort(name) || names::parse_temporary(name).is_some()
+            name == names::STORE
+                || names::is_new_cohort(name)
+                || names::is_scratch(name)
+                || names::parse_temporary(name).is_some()
         };
         if let Some(other) = dir.names()?.iter().find(|name| !ours(name)) {
             // Another process may have made the store, and a cohort in it, since we looked.
@@ -240,8 +243,8 @@ impl Store {
     }
 
     /// Makes a new cohort of all records of another one, with another fold or other settings: the same seqs, the same batches,
-    /// the same times. Returns the last seq in it, which was the last one when this began; what is appended to the old cohort
-    /// after that stays there alone. The old cohort is not changed.
+    /// the same times, copies of the bundles that they name. Returns the last seq in it, which was the last one when this began;
+    /// what is appended to the old cohort after that stays there alone. The old cohort is not changed.
     ///
     /// The new one is whole and on the medium before it can be seen; a crash leaves nothing else but what the next one who makes
     /// a cohort here removes.
@@ -257,7 +260,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `is_conflict` if there is a cohort of the new name, `is_compacted` if records are gone ([`Error::seq`]: the first one
+    /// `is_conflict` if there is a cohort of the new name, or a bundle was replaced meanwhile; `is_compacted` if records are gone ([`Error::seq`]: the first one
     /// still there), `is_invalid` if the new fold or `max_body_bytes` refuses a record ([`Error::seq`]).
     pub fn refold(&self, cohort: &str, new: &str, mut settings: Settings) -> Result<Seq> {
         settings.check()?;
@@ -388,11 +391,10 @@ fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
 
 fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
     for inside in dir.names()? {
-        match dir.remove(&inside) {
-            // The bundles of one that was being restored.
-            Err(e) if e.is_unsafe_file() => dir.remove_tree(&inside)?,
-            removed => removed?,
-        };
+        match inside.as_str() {
+            names::BUNDLES => drop(dir.remove_tree(&inside)?),
+            _ => drop(dir.remove(&inside)?),
+        }
     }
     parent.remove_directory(name).map(|_| ())
 }

@@ -28,6 +28,8 @@ pub struct Report {
     pub segments: u64,
     /// Entries in the snapshot.
     pub entries: u64,
+    /// Keys that have a bundle.
+    pub bundles: u64,
     /// What is worth knowing, worst first.
     pub findings: Vec<Finding>,
 }
@@ -36,6 +38,13 @@ impl Report {
     /// Whether anything is damaged: then something may be lost, or could be rebuilt.
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
+
+    /// What was found in the bundles, beside the rest.
+    pub(crate) fn add_bundles(&mut self, bundles: u64, damaged: &[Error]) {
+        self.bundles = bundles;
+        self.findings.extend(damaged.iter().map(|e| finding(Severity::Damage, e)));
+        self.findings.sort_by_key(|finding| finding.severity);
     }
 }
 
@@ -124,6 +133,17 @@ pub(crate) fn contradiction(home: &Arc<Home>) -> Result<bool> {
 /// What the finding of an entry begins with that its records do not fold into.
 const CONTRADICTS: &str = "the entry of ";
 
+pub(crate) fn finding(severity: Severity, e: &Error) -> Finding {
+    Finding {
+        severity,
+        what: e.what().to_string(),
+        path: e.path().map(PathBuf::from),
+        segment: e.segment(),
+        offset: e.offset(),
+        seq: e.seq(),
+    }
+}
+
 struct Check<'a> {
     home: &'a Arc<Home>,
     report: Report,
@@ -131,7 +151,8 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(home: &'a Arc<Home>) -> Check<'a> {
-        let report = Report { records: (0, 0), frames: 0, segments: 0, entries: 0, findings: Vec::new() };
+        let report =
+            Report { records: (0, 0), frames: 0, segments: 0, entries: 0, bundles: 0, findings: Vec::new() };
         Check { home, report }
     }
 
@@ -158,14 +179,7 @@ impl<'a> Check<'a> {
     }
 
     fn find(&mut self, severity: Severity, e: &Error) {
-        self.report.findings.push(Finding {
-            severity,
-            what: e.what().to_string(),
-            path: e.path().map(PathBuf::from),
-            segment: e.segment(),
-            offset: e.offset(),
-            seq: e.seq(),
-        });
+        self.report.findings.push(finding(severity, e));
     }
 
     fn snapshot(&mut self, name: &str) -> Option<Snapshot> {

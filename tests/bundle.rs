@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixture::{Fixture, flip, names};
 use serde_json::{Value, json};
-use tallyfold::{Bundle, Cohort, Error, Settings, Store};
+use tallyfold::{Bundle, Cohort, Error, Settings, Severity, Store};
 
 const WORKER: &str = "TALLYFOLD_TEST_WORKER";
 
@@ -285,8 +285,38 @@ fn what_is_not_what_was_committed_is_told_with_its_path() {
         };
         assert!(error.is_corruption(), "{when}, {place}: {error:?}");
         assert!(error.path().unwrap().to_str().unwrap().contains(place), "{error}");
+        assert_eq!(damaged_files(&cohort), (1, vec![error.path().unwrap().to_path_buf()]));
         // What is damaged is no reason not to commit the next one.
         assert_eq!(number(&commit(&cohort, "k", 2, 1).unwrap()).unwrap(), 2);
+    }
+}
+
+/// How many bundles `verify` has found, and where they are damaged.
+fn damaged_files(cohort: &Cohort) -> (u64, Vec<std::path::PathBuf>) {
+    let report = cohort.verify().unwrap();
+    let damage = report.findings.iter().filter(|finding| finding.severity == Severity::Damage);
+    (report.bundles, damage.map(|finding| finding.path.clone().unwrap()).collect())
+}
+
+#[test]
+fn verify_looks_into_the_bundles_of_every_key_and_into_the_versions_that_are_kept() {
+    for settings in [Settings::latest(), Settings::log()] {
+        let fixture = Fixture::new();
+        let cohort = fixture.create("c", settings);
+        for (key, n) in [("a", 1), ("b", 2), ("b", 3)] {
+            commit(&cohort, key, n, 1).unwrap();
+        }
+        cohort.append("no bundle", &json!({"bundle": 7})).unwrap();
+        assert_eq!(damaged_files(&cohort), (2, vec![]));
+        let newest = cohort.open_bundle("b").unwrap().unwrap();
+        let older = newest.path().with_file_name(&newest.previous()[0]);
+        flip(&older.join("n.txt"), 0);
+        assert_eq!(damaged_files(&cohort), (2, vec![older.join("n.txt")]));
+        fs::remove_dir_all(&older).unwrap();
+        assert_eq!(damaged_files(&cohort), (2, vec![older]));
+        // The next commit keeps the other one instead, and what was damaged is nobody's any more.
+        commit(&cohort, "b", 4, 1).unwrap();
+        assert_eq!(damaged_files(&cohort), (2, vec![]));
     }
 }
 

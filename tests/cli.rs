@@ -19,7 +19,7 @@ fn settings(fixture: &Fixture, cohort: &str) -> Value {
 }
 
 #[test]
-fn every_verb_has_a_description_and_an_example() {
+fn every_verb_has_a_description() {
     let fixture = Fixture::new();
     let all = fixture.ok(&["--help"]);
     for verb in VERBS {
@@ -28,11 +28,6 @@ fn every_verb_has_a_description_and_an_example() {
         assert!(
             help.lines().next().is_some_and(|line| !line.is_empty() && !line.starts_with("Usage")),
             "{help}"
-        );
-        let example = format!("tallyfold {verb}");
-        assert!(
-            help.split_once("Example").is_some_and(|(_, after)| after.contains(&example)),
-            "{verb}: {help}"
         );
     }
     assert!(all.contains("Exit codes: 0 ") && !all.contains("demo-worker"), "{all}");

@@ -271,7 +271,8 @@ fn newer_documents_are_refused_with_their_own_error() {
 fn the_worked_example_of_the_document_is_the_first_golden_frame() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
     let example = document.split("<!-- example -->").nth(1).expect("the example's mark");
-    let example = example.split("```").nth(1).expect("a block");
+    let example =
+        example.split("```text").nth(1).and_then(|block| block.split("```").next()).expect("a block");
     // Lines of `offset  hex hex …  | comment`.
     let hex: Vec<u8> = example
         .lines()

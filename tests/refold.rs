@@ -233,6 +233,57 @@ fn a_name_that_is_taken_and_damage_are_refused_and_what_a_dead_maker_left_is_rem
 }
 
 #[test]
+fn bundles_go_along_with_the_versions_that_are_kept_and_each_cohort_has_files_of_its_own() {
+    for fold in [Settings::merge(), Settings::log(), Settings::latest()] {
+        let fixture = Fixture::new();
+        let old = fixture.create("old", Settings::latest().retain(Retain::All));
+        for n in 1..=4 {
+            for key in ["a", "b:c"] {
+                let mut new = old.bundle(key).unwrap();
+                new.add_bytes("weights.bin", &[n; 5000]).unwrap().keep(1);
+                new.commit(&json!({ "n": n })).unwrap();
+            }
+        }
+        assert_eq!(fixture.store.refold("old", "new", fold).unwrap(), 8);
+        let new = fixture.store.cohort("new").unwrap();
+        for key in ["a", "b:c"] {
+            let (before, after) =
+                (old.open_bundle(key).unwrap().unwrap(), new.open_bundle(key).unwrap().unwrap());
+            assert_eq!((after.version(), after.previous()), (before.version(), before.previous()));
+            assert_eq!((after.seq(), after.json()), (before.seq(), before.json()));
+            let (mine, others) = (after.file("weights.bin").unwrap(), before.file("weights.bin").unwrap());
+            assert_eq!(fs::read(&mine).unwrap(), fs::read(&others).unwrap());
+            flip(&others, 7);
+            after.verify().unwrap();
+        }
+        let report = new.verify().unwrap();
+        assert!(!report.is_damaged() && report.bundles == 2, "{report:?}");
+        let mut next = new.bundle("a").unwrap();
+        next.add_bytes("weights.bin", b"5").unwrap().keep(1);
+        assert_eq!(next.commit(&5).unwrap().seq(), 9);
+        assert!(!new.verify().unwrap().is_damaged());
+    }
+}
+
+#[test]
+fn a_bundle_that_is_damaged_is_not_refolded_and_nothing_is_left_of_the_try() {
+    let fixture = Fixture::new();
+    let old = fixture.create("old", Settings::latest().retain(Retain::All));
+    let mut new = old.bundle("k").unwrap();
+    new.add_bytes("weights.bin", &[7; 5000]).unwrap();
+    let bundle = new.commit(&1).unwrap();
+    flip(&bundle.file("weights.bin").unwrap(), 4000);
+    let before = names(&fixture.store.path().to_path_buf());
+    let error = fixture.store.refold("old", "new", Settings::log()).unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    assert!(
+        error.to_string().contains("weights.bin") && error.to_string().contains("nothing was refolded"),
+        "{error}"
+    );
+    assert_eq!(names(&fixture.store.path().to_path_buf()), before);
+}
+
+#[test]
 fn every_flipped_byte_of_what_was_refolded_is_told_for_all_of_it_is_durable() {
     let fixture = Fixture::in_memory();
     filled(&fixture, &[(1, 10), (2, 700), (3, 30)]);

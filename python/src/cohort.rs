@@ -363,6 +363,7 @@ impl Cohort {
         found.set_item("frames", report.frames)?;
         found.set_item("segments", report.segments)?;
         found.set_item("entries", report.entries)?;
+        found.set_item("bundles", report.bundles)?;
         let findings = PyList::empty(py);
         for finding in report.findings {
             let each = PyDict::new(py);

@@ -182,8 +182,12 @@ fn try_cohort(
     dir.sync()?;
     let copy = store.home(Arc::clone(dir), cohort.name(), home.settings_now()?)?;
     check(&copy, backed_up.seq).map_err(repair_first)?;
-    if !bundles(home, &Cohort::new(copy), dir, &mut backed_up, directory, copier)? {
+    let copy = Cohort::new(copy);
+    if !bundles(home, &copy, dir, &mut backed_up, directory, copier)? {
         return Ok(None);
+    }
+    if let Some(damaged) = crate::bundle::check::all(&copy)?.1.pop() {
+        return Err(damaged.advise("restore the bundle, or commit it anew; or name the other cohorts"));
     }
     if let Ok(quarantine) = home.dir.sub(names::QUARANTINE) {
         backed_up.left_out.push(format!("{}: {} files", names::QUARANTINE, quarantine.all_names()?.len()));

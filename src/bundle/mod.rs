@@ -16,6 +16,8 @@
 //! | after 2 | a version that no record names, and what is left of staging, which tells its key | the same |
 //! | after 3 | the new bundle; the older link, and versions not kept any more | the same writer sees to both |
 
+pub(crate) mod carry;
+pub(crate) mod check;
 mod commit;
 mod manifest;
 mod stage;

@@ -19,7 +19,7 @@ it at once, and a crash leaves the old bundle or the new one. Without files noth
 of the newest version's directory is printed; `latest` beside it leads there.
 
 Examples:
-  tallyfold bundle models --key run-1 --value '{\"auc\":0.61}' weights.pt config=conf/run-1.yaml
+  tallyfold bundle models --key run-1 --value '{\"auc\":0.61}' weights.pt conf=config.yaml
   tallyfold bundle models --key run-1 --verify
   tallyfold bundle models --clean")]
 pub(crate) struct Args {

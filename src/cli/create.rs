@@ -16,9 +16,10 @@ A cohort that exists is left as it is: with the same settings that is success, w
 The fold and the class of lock are fixed when a cohort is made.
 
 Examples:
-  tallyfold create metrics --fold log
-  tallyfold create playbook --settings '{\"fold\":{\"kind\":\"top\",\"n\":10,\"unique\":\"episode_id\",\"rank\":[{\"field\":\"score\",\"order\":\"desc\"}]}}'
-  tallyfold create index --settings '{\"fold\":{\"kind\":\"latest\"},\"retain\":\"all\"}' --durable")]
+  tallyfold create losses --fold log
+  tallyfold create results --settings '{\"retain\":\"all\"}' --durable
+  tallyfold create playbook --settings \\
+    '{\"fold\":{\"kind\":\"top\",\"n\":10,\"rank\":[{\"field\":\"score\",\"order\":\"desc\"}]}}'")]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,

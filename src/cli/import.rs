@@ -23,7 +23,7 @@ left aside); jsonl a value on each line; parquet a row for each record. Numbers,
 are; NaN and Infinity, as Python writes them, are taken as non-finite numbers.
 
 A row that cannot be taken is left out and told with its place, and so is everything behind the place where a document is \
-broken; then the exit code is 1. Of rows with the same key the last counts. A cohort that is missing is made: with the fold \
+broken; then the exit code is 1. Rows with the same key are folded in their order: with the fold latest the last counts. A cohort that is missing is made: with the fold \
 latest if the rows have keys, else log.
 
 Examples:
@@ -239,7 +239,7 @@ fn sentence(imported: &Imported, args: &Args) -> String {
         text.push_str(&format!(", the last as seq {seq}"));
     }
     for (number, what) in [
-        (repeated, "had a key that was there before, of which the last counts"),
+        (repeated, "had the key of an earlier row"),
         (nonfinite, "held NaN or an infinity, which are non-finite numbers now"),
     ] {
         if *number > 0 {

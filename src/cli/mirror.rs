@@ -17,10 +17,9 @@ strings NaN, Infinity and -Infinity in JSON.
 Without --to it goes where the setting `mirror` of the cohort says, which every compaction does by itself.
 
 Examples:
-  tallyfold create index --settings '{\"mirror\":\"../snapshot_index.json\"}'
-  tallyfold mirror index
   tallyfold mirror index --to index.parquet
-  tallyfold mirror runs --key run-1 --to metrics.json")]
+  tallyfold mirror runs --key run-1 --to metrics.json
+  tallyfold alter index --settings '{\"mirror\":\"../index.json\"}' && tallyfold mirror index")]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,

@@ -5,12 +5,15 @@ pub(crate) mod append;
 pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod compact;
+pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mirror;
@@ -20,17 +23,21 @@ pub(crate) mod refold;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod stats;
+pub(crate) mod stress;
 pub(crate) mod verify;
 
+pub(crate) mod again;
 pub(crate) mod cohorts;
 pub(crate) mod config;
 pub(crate) mod exit;
+pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod interrupt;
 pub(crate) mod key;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod random;
 pub(crate) mod settings;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -44,7 +51,7 @@ use options::Options;
 
 /// Many processes keep one tally without losing a line of it: checksummed journals, folded into JSON snapshots.
 #[derive(Debug, Parser)]
-#[command(name = "tallyfold", version, after_help = exit_codes())]
+#[command(name = "tallyfold", version, help_template = help::template(), after_help = exit_codes())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -78,6 +85,8 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     /// Fold the journal into the snapshot
     Compact(compact::Args),
+    /// Run a command while a lock is held
+    Lock(lock::Args),
     /// Change settings of a cohort
     Alter(alter::Args),
     /// Make a new cohort of all records of another, with another fold
@@ -94,9 +103,19 @@ pub(crate) enum Verb {
     Restore(restore::Args),
     /// Print sizes and positions
     Stats(stats::Args),
+    /// Try whether a directory is good for many writers
+    Doctor(doctor::Args),
+    /// Print what a shell needs to complete this command
+    Completions(completions::Args),
+    /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
+    Stress(stress::Args),
     Demo(demo::Args),
     #[command(hide = true)]
+    DoctorWorker(doctor::WorkerArgs),
+    #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
+    #[command(hide = true)]
+    StressWorker(stress::WorkerArgs),
 }
 
 fn exit_codes() -> String {

@@ -21,7 +21,7 @@ the value; whoever asks for the same key meanwhile waits for that, as long as --
 or this process is killed, another one who waits runs its own. A command that is killed this way is not ended by it.
 
 Example:
-  tallyfold once cache vocabulary -- python3 vocabulary.py genes.tsv")]
+  tallyfold once cache vocabulary -- ./vocabulary.sh genes.tsv")]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,

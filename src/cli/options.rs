@@ -60,6 +60,7 @@ impl Options {
         }
     }
 
+    /// Where the store is, or would be.
     pub(crate) fn path(&self) -> &Path {
         self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE))
     }

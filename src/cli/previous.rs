@@ -20,7 +20,7 @@ other JSON value, whichever the field holds: stage=TRAINING is the string, and n
 Infinity and -Infinity find the numbers too. A field that is not there is equal to nothing.
 
 Example:
-  tallyfold previous index --key run-7:TRAINING --where stage=TRAINING --where target=fwd_ret_5d --not run_id=run-7")]
+  tallyfold previous index --key run-7:TRAINING --where stage=TRAINING --not run_id=run-7")]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,

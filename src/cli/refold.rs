@@ -18,7 +18,7 @@ began. The old one stays as it is. It needs the whole history: what is folded aw
 fold refuses a record, nothing is made, and the record is named.
 
 Examples:
-  tallyfold refold events index --fold latest
+  tallyfold refold events by-run --fold latest
   tallyfold refold index index-file --settings '{\"fold\":{\"kind\":\"latest\"},\"lock\":\"file\"}'")]
 pub(crate) struct Args {
     /// The cohort that has the records

@@ -149,6 +149,15 @@ fn one(options: &Options, args: &Args, store: &Store, name: &str, out: &mut Outp
         Some(timeout) => plan.with_timeout(timeout),
         None => plan,
     };
+    if !plan.is_needed() && !plan.beyond_repair().is_empty() {
+        for finding in plan.beyond_repair() {
+            let path = finding.path.as_ref().map_or(String::new(), |path| format!(" [{}]", path.display()));
+            say(format!("{name}: cannot be repaired: {}{path}", finding.what));
+        }
+        let what =
+            format!("a bundle of {name:?} is damaged, and is nowhere else: restore it, or commit it anew");
+        return Err(Failure::new(exit::CORRUPTION, what));
+    }
     if !plan.is_needed() {
         match options.json {
             true => out.json(&told(&plan, None, None)?)?,

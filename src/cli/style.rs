@@ -8,15 +8,12 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use serde::Deserialize;
 
-/// When output has colours.
+/// When output has colours. On a terminal, unless the variable NO_COLOR is set; also into a pipe; nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Color {
-    /// On a terminal, unless the variable NO_COLOR is set
     Auto,
-    /// Also into a pipe
     Always,
-    /// Nowhere
     Never,
 }
 

@@ -32,6 +32,7 @@ struct Verified<'a> {
     frames: u64,
     segments: u64,
     entries: u64,
+    bundles: u64,
     findings: Vec<Found<'a>>,
 }
 
@@ -96,6 +97,7 @@ fn verified<'a>(name: &'a str, report: &'a Report) -> Verified<'a> {
         frames: report.frames,
         segments: report.segments,
         entries: report.entries,
+        bundles: report.bundles,
         findings: report.findings.iter().map(found).collect(),
     }
 }
@@ -121,8 +123,12 @@ fn readable(name: &str, report: &Report) -> String {
         (first, 0) => format!("records from {first}"),
         (first, last) => format!("records {first} to {last}"),
     };
+    let bundles = match report.bundles {
+        0 => String::new(),
+        n => format!(", {n} bundles"),
+    };
     let mut lines = format!(
-        "{name}: {word}: {records}, {} frames in {} segments, {} entries in the snapshot\n",
+        "{name}: {word}: {records}, {} frames in {} segments, {} entries in the snapshot{bundles}\n",
         report.frames, report.segments, report.entries
     );
     for finding in &report.findings {

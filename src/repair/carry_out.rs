@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::survey::{Base, GoesOn};
 use super::{RepairPlan, Repaired, plan};
 use crate::attach::Published;
+use crate::bundle;
 use crate::chain::{Chain, Floor};
+use crate::cohort::Cohort;
 use crate::compact::{self, Running};
 use crate::error::{Error, Kind, Result};
 use crate::format::Link;
@@ -57,7 +59,11 @@ impl RepairPlan {
         work.base()?;
         work.set_aside()?;
         home.dir.sync()?;
-        let report = verify::check(home, None)?;
+        let mut report = verify::check(home, None)?;
+        if !report.is_damaged() {
+            let (bundles, damaged) = bundle::check::all(&Cohort::new(Arc::clone(home)))?;
+            report.add_bundles(bundles, &damaged);
+        }
         let chain = Chain::resolve(&home.dir, &home.owner, home.floor()?, Access::Read)?;
         Ok(Repaired { next_seq: self.remedy.next_seq, epoch: chain.epoch(), report })
     }

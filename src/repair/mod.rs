@@ -27,6 +27,7 @@ use serde::Serialize;
 use self::salvage::Lost;
 use self::survey::{Base, GoesOn, Survey};
 use crate::attach::Published;
+use crate::bundle;
 use crate::cohort::Cohort;
 use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
@@ -76,6 +77,7 @@ pub struct RepairPlan {
     home: Arc<Home>,
     timeout: Duration,
     findings: Vec<Finding>,
+    beyond: Vec<Finding>,
     looked: bool,
     remedy: Remedy,
     lost: Vec<SeqRange>,
@@ -174,21 +176,11 @@ impl Store {
         };
         let home = self.home(Arc::new(dir), cohort, settings.clone())?;
         let what = format!("the cohort's settings cannot be read: {}", damage.what());
-        let finding = finding(Error::corruption(what).at(&home.dir.path().join(names::COHORT)));
+        let damage = Error::corruption(what).at(&home.dir.path().join(names::COHORT));
+        let finding = verify::finding(Severity::Damage, &damage);
         let mut plan = plan(&home, settings.timeout(), Some(settings), false)?;
         plan.findings.insert(0, finding);
         Ok(plan)
-    }
-}
-
-fn finding(e: Error) -> Finding {
-    Finding {
-        severity: Severity::Damage,
-        what: e.what().to_string(),
-        path: e.path().map(Into::into),
-        segment: e.segment(),
-        offset: e.offset(),
-        seq: e.seq(),
     }
 }
 
@@ -210,6 +202,12 @@ fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>, looked:
         false => Survey::of_whole(stats::last_seq(home, &Published::default())?),
         true => survey::run(home, verify::contradiction(home)?)?,
     };
+    let beyond = match looked {
+        // Before the state can be read nobody can tell what belongs to it.
+        true => Vec::new(),
+        false => bundle::check::all(&Cohort::new(Arc::clone(home)))?.1,
+    };
+    let beyond = beyond.iter().map(|e| verify::finding(Severity::Damage, e)).collect();
     let frames = salvage::find(home, &survey)?;
     let (lost, lost_keys, history) = losses(home, &survey, &frames)?;
     let went_back = went_back(home, &survey, &frames)?;
@@ -219,6 +217,7 @@ fn plan(home: &Arc<Home>, timeout: Duration, settings: Option<Settings>, looked:
         home: Arc::clone(home),
         timeout,
         findings,
+        beyond,
         looked,
         remedy,
         lost,
@@ -333,6 +332,12 @@ impl RepairPlan {
     /// What is damaged, as a check of every byte says it.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// What is damaged and cannot be repaired: files of bundles, which are nowhere else. They are restored from a backup, or
+    /// committed anew. Told once the rest is whole.
+    pub fn beyond_repair(&self) -> &[Finding] {
+        &self.beyond
     }
 
     /// Whether there is anything to repair.

@@ -11,6 +11,10 @@ mod atomic;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "boot_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "boot_unknown.rs")]
 mod boot;
+#[cfg(feature = "cli")]
+#[cfg_attr(target_os = "linux", path = "child_linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "child_none.rs")]
+mod child;
 #[cfg_attr(unix, path = "clock_unix.rs")]
 #[cfg_attr(not(unix), path = "clock_std.rs")]
 mod clock;
@@ -45,10 +49,16 @@ mod map;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "mount_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "mount_unknown.rs")]
 mod mount;
+#[cfg(feature = "cli")]
+mod numbers;
 mod plain;
 #[cfg_attr(unix, path = "plain_unix.rs")]
 #[cfg_attr(not(unix), path = "plain_none.rs")]
 mod plain_here;
+#[cfg(feature = "cli")]
+#[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "probe_linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "probe_unknown.rs")]
+mod probe;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "queue_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "queue_none.rs")]
 mod queue;
@@ -81,6 +91,8 @@ mod word;
 mod testing;
 
 pub(crate) use boot::boot_id;
+#[cfg(feature = "cli")]
+pub use child::end_with_parent;
 #[cfg(all(test, unix))]
 pub(crate) use clock_here::set_clock;
 pub(crate) use clock_here::wall_clock_us;
@@ -93,7 +105,14 @@ pub(crate) use fork::PerProcess;
 pub(crate) use lock::{LockFile, Locked, Patience};
 pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
+#[cfg(feature = "cli")]
+pub use numbers::SharedNumbers;
 pub(crate) use plain::{Target, list, make_parents, read_whole, remove as remove_plain};
+#[cfg(feature = "cli")]
+pub(crate) use probe::{
+    Clocks, Mount, attached, clock_tick, clocks, file_size_limit, forget_cached, initial_pid_namespace,
+    kernel, most_mappings, most_open_files, mount, space,
+};
 #[cfg(all(test, unix))]
 pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, pretend_boot};
 pub(crate) use shared::Window;
@@ -121,6 +140,17 @@ pub(crate) struct FileSystem {
     /// Whether processes can share memory through a file on it that is written without fear of SIGBUS: what `fallocate` has
     /// reserved can be stored to, whatever else fills the disk.
     pub(crate) shares_memory: bool,
+}
+
+/// What is free on a file system for this user, and what there is.
+#[cfg(feature = "cli")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Space {
+    pub(crate) free_bytes: u64,
+    pub(crate) bytes: u64,
+    pub(crate) free_inodes: u64,
+    /// 0 where inodes are made as they are needed.
+    pub(crate) inodes: u64,
 }
 
 /// Who can write to a file system at the same time as we do.

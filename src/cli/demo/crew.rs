@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use super::check::Known;
 use super::train::Config;
 use super::{INDEX, Story};
+use crate::cli::again::Again;
 use crate::cli::exit::{self, Failure};
 
 /// A worker process. Dropping it ends it, if it has not ended.
@@ -14,7 +14,7 @@ pub(super) struct Worker {
     pub(super) run: String,
     /// After how many epochs it is killed, if it is to be.
     kill_after: Option<u32>,
-    child: Child,
+    child: Again,
     story: Story,
 }
 
@@ -35,21 +35,16 @@ impl Worker {
         kill_after: Option<u32>,
         story: Story,
     ) -> Result<Worker, Failure> {
-        let cannot = |e| Failure::new(exit::FAILURE, format!("cannot start a worker process: {e}"));
-        let child = Command::new(std::env::current_exe().map_err(cannot)?)
-            .arg("demo-worker")
-            .args(["--epochs", &epochs.to_string()])
-            .args(["--learning-rate", &config.learning_rate.to_string()])
-            .args(["--l2", &config.l2.to_string()])
-            .args(["--batch", &config.batch.to_string()])
-            .args(["--seed", &config.seed.to_string()])
-            .arg("--")
-            .args([store.as_os_str(), run.as_ref()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot)?;
+        let child = Again::start("demo-worker", |command| {
+            command
+                .args(["--epochs", &epochs.to_string()])
+                .args(["--learning-rate", &config.learning_rate.to_string()])
+                .args(["--l2", &config.l2.to_string()])
+                .args(["--batch", &config.batch.to_string()])
+                .args(["--seed", &config.seed.to_string()])
+                .arg("--")
+                .args([store.as_os_str(), run.as_ref()]);
+        })?;
         Ok(Worker { run, kill_after, child, story })
     }
 
@@ -112,13 +107,5 @@ impl Worker {
         } else {
             Err(failed(format!("ended by itself, {status}\n{message}").trim_end().to_string()))
         }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Of one that has been waited for, both do nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 150 flowers are few enough to learn from in milliseconds, and real enough that the curves are not made up.
 
-use super::random::Random;
+use crate::cli::random::Random;
 
 /// The table itself; `examples/README.md` says where it is from.
 pub(super) const FILE: &str = include_str!("../../../examples/iris.csv");

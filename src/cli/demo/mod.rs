@@ -4,7 +4,6 @@ mod check;
 mod crew;
 mod iris;
 mod plot;
-mod random;
 mod report;
 mod train;
 mod worker;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::iris::{FEATURES, Flower, Species};
-use super::random::Random;
+use crate::cli::random::Random;
 
 /// How many kinds of flower the model tells apart.
 const CLASSES: usize = Species::ALL.len();

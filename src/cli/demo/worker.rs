@@ -9,10 +9,10 @@ use tallyfold::{Batch, Cohort, Store};
 
 use super::check::Known;
 use super::iris;
-use super::random::Random;
 use super::train::{self, Config, Model};
 use super::{INDEX, METRICS, STAGE, index_key};
 use crate::cli::exit::{self, Failure};
+use crate::cli::random::Random;
 
 /// All runs see the same split of the flowers, so that their results can be compared.
 const SPLIT_SEED: u64 = 5;

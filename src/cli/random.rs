@@ -4,17 +4,17 @@
 ///
 /// Its whole state is one counter, so nearby seeds are as good as distant ones: runs may simply be numbered. It is not for
 /// secrets.
-pub(super) struct Random {
+pub(crate) struct Random {
     counter: u64,
 }
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random { counter: seed }
     }
 
     /// The next 64 random bits.
-    fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.counter;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,20 +23,20 @@ impl Random {
     }
 
     /// A number from 0 up to, but not including, 1.
-    pub(super) fn fraction(&mut self) -> f64 {
+    pub(crate) fn fraction(&mut self) -> f64 {
         // An f64 holds 53 bits exactly: with more, rounding could reach 1.
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number below `end`; 0 where there is none.
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         // The high half of the product is below `end`. The bias against some numbers is at most end / 2^64: nothing here is
         // long enough for it to show.
         ((u128::from(self.bits()) * end as u128) >> 64) as usize
     }
 
     /// Brings `items` into random order, every order being equally likely.
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
