@@ -166,7 +166,7 @@ impl Store {
         }
         let document = Document {
             tallyfold: DOCUMENT_VERSION,
-            store: self.id_text(),
+            store: self.id(),
             began_us,
             ended_us: sys::wall_clock_us(),
             store_file,

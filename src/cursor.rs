@@ -227,6 +227,12 @@ impl Cursor {
         self.next
     }
 
+    /// The epoch of the segment that this cursor is in, and so of the record it gave last. A cut begins a new one: until then
+    /// (epoch, seq) names one content.
+    pub fn epoch(&self) -> u64 {
+        self.trail.scan().linked().map_or(0, |linked| linked.link.epoch)
+    }
+
     /// The next record where it lies in its frame, without copying it; `None` at the tail.
     ///
     /// ```

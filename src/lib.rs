@@ -54,6 +54,7 @@ mod bundle;
 mod chain;
 mod cohort;
 mod compact;
+mod condition;
 mod cursor;
 mod cut;
 #[cfg(feature = "cli")]
@@ -75,6 +76,8 @@ mod mirror;
 mod names;
 mod once;
 mod previous;
+#[cfg(feature = "cli")]
+mod rank;
 mod ready;
 mod record;
 mod recover;
@@ -105,6 +108,7 @@ pub use backup::{BackedUp, Backup, Copied, Progress, RestoredCohort};
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
+pub use condition::Compare;
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use fold::{Entry, EntryRef, Fold, Order, Series, Top, Wins};
@@ -135,6 +139,7 @@ mod documents {
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod process {
+    pub use crate::rank::{Rank, Ranked};
     pub use crate::sys::SharedNumbers;
-    pub use crate::sys::{end_with_parent, ignore_file_size_signal};
+    pub use crate::sys::{end_with_parent, ignore_file_size_signal, output_is_closed};
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::attach::Published;
+use crate::condition::{Compare, Condition};
 use crate::error::{Error, Kind, Result};
 use crate::fold::EntryRef;
 use crate::history::{self, History};
 use crate::home::Home;
 use crate::record::{self, Record, Seq};
-use crate::value::{self, FieldPath, Scalar, Shape};
 use crate::view::View;
 
 /// What [`View::previous`] and [`Cohort::previous`](crate::Cohort::previous) look for.
@@ -41,7 +41,7 @@ use crate::view::View;
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     before: Before,
-    fields: Vec<Field>,
+    fields: Vec<Condition>,
 }
 
 /// How many entries are collected before the newest of them is looked for: keys are often in the order of their seqs, and then
@@ -56,40 +56,6 @@ enum Before {
     Nothing,
     Seq(Seq),
     Key(String),
-}
-
-/// A field, what it is compared with, and whether it has to be equal to one of those or to none.
-#[derive(Clone, Debug)]
-struct Field {
-    path: FieldPath,
-    operands: Vec<Operand>,
-    equal: bool,
-}
-
-/// A value that fields can be equal to.
-#[derive(Clone, Debug, PartialEq)]
-enum Operand {
-    Null,
-    Nan,
-    Scalar(Scalar),
-}
-
-impl Operand {
-    /// `None` for lists and objects.
-    fn of(json: &str, nonfinite: bool) -> Option<Operand> {
-        match Shape::of(json, nonfinite) {
-            Shape::Null => Some(Operand::Null),
-            Shape::Nonfinite(number) if number.is_nan() => Some(Operand::Nan),
-            _ => Scalar::of(json, nonfinite).map(Operand::Scalar),
-        }
-    }
-}
-
-impl Field {
-    fn holds(&self, json: &str, nonfinite: bool) -> bool {
-        let value = self.path.find(json).and_then(|text| Operand::of(text, nonfinite));
-        value.is_some_and(|value| self.operands.contains(&value)) == self.equal
-    }
 }
 
 impl Query {
@@ -118,8 +84,7 @@ impl Query {
     /// # Errors
     /// `is_invalid` for a path that is none, and a value that is a list or an object.
     pub fn field<T: Serialize + ?Sized>(self, path: &str, value: &T) -> Result<Query> {
-        let operands = vec![operand(value)?];
-        self.with(path, operands, true)
+        Ok(self.with(Condition::equal(path, value, true)?))
     }
 
     /// Only where this field does not equal this value, or is not there.
@@ -127,8 +92,7 @@ impl Query {
     /// # Errors
     /// As [`field`](Query::field).
     pub fn not<T: Serialize + ?Sized>(self, path: &str, value: &T) -> Result<Query> {
-        let operands = vec![operand(value)?];
-        self.with(path, operands, false)
+        Ok(self.with(Condition::equal(path, value, false)?))
     }
 
     /// As [`field`](Query::field), for a value given as a word, whose kind nobody has told: the string of this text, or the JSON
@@ -137,7 +101,7 @@ impl Query {
     /// # Errors
     /// As [`field`](Query::field).
     pub fn field_word(self, path: &str, word: &str) -> Result<Query> {
-        self.with(path, words(word)?, true)
+        self.compared(path, Compare::Equal, word)
     }
 
     /// As [`not`](Query::not), for a value given as a word: neither of those that [`field_word`](Query::field_word) would find.
@@ -145,15 +109,45 @@ impl Query {
     /// # Errors
     /// As [`field`](Query::field).
     pub fn not_word(self, path: &str, word: &str) -> Result<Query> {
-        self.with(path, words(word)?, false)
+        self.not_compared(path, Compare::Equal, word)
     }
 
-    fn with(mut self, path: &str, operands: Vec<Operand>, equal: bool) -> Result<Query> {
-        self.fields.push(Field { path: FieldPath::parse(path)?, operands, equal });
-        Ok(self)
+    /// Only where this field is there and compares so with a value given as a word. With [`Compare::Equal`] and
+    /// [`Compare::Unequal`] the word may mean all that it may mean to [`field_word`](Query::field_word). With the others it means
+    /// one thing: the JSON value of its text, if that is a number, a string or a boolean, else the string of its text; so
+    /// what is more than the word `5` is a number, and what is more than `2026-01-08` or `"5"` a string.
+    ///
+    /// ```
+    /// # use tallyfold::{Compare, Query};
+    /// let query = Query::new().compared("outputs.auc", Compare::AtLeast, "0.6")?;
+    /// assert!(query.matches(r#"{"outputs":{"auc":0.61}}"#, false));
+    /// assert!(!query.matches(r#"{"outputs":{"auc":"n/a"}}"#, false) && !query.matches("{}", false));
+    /// # Ok::<(), tallyfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `is_invalid` for a path that is none, and for an order by null or NaN.
+    pub fn compared(self, path: &str, compare: Compare, word: &str) -> Result<Query> {
+        Ok(self.with(Condition::word(path, compare, word, true)?))
     }
 
-    fn matches(&self, json: &str, nonfinite: bool) -> bool {
+    /// Only where that does not hold; so also where the field is not there.
+    ///
+    /// # Errors
+    /// As [`compared`](Query::compared).
+    pub fn not_compared(self, path: &str, compare: Compare, word: &str) -> Result<Query> {
+        Ok(self.with(Condition::word(path, compare, word, false)?))
+    }
+
+    fn with(mut self, condition: Condition) -> Query {
+        self.fields.push(condition);
+        self
+    }
+
+    /// Whether the fields of a value, given as JSON text, are what is asked for; what the query says of seqs does not count here.
+    /// `nonfinite`: strings in it may stand for numbers that are not finite, as [`EntryRef::nonfinite`] and
+    /// [`Record::nonfinite`] say.
+    pub fn matches(&self, json: &str, nonfinite: bool) -> bool {
         self.fields.iter().all(|field| field.holds(json, nonfinite))
     }
 
@@ -163,34 +157,6 @@ impl Query {
         let mut sorted = candidates.drain(..);
         sorted.find(|(_, entry)| self.matches(entry.json(), entry.nonfinite()))
     }
-}
-
-/// A value, encoded as it would be appended.
-fn operand<T: Serialize + ?Sized>(value: &T) -> Result<Operand> {
-    let mut json = Vec::new();
-    let nonfinite = value::encode(value, &mut json).map_err(record::refused)?;
-    // What was encoded is JSON text, which is UTF-8.
-    Operand::of(&String::from_utf8_lossy(&json), nonfinite).ok_or_else(|| {
-        Error::invalid("fields are not compared with lists and objects")
-            .advise("name a field inside it, as in outputs.auc")
-    })
-}
-
-/// What a word may mean.
-fn words(word: &str) -> Result<Vec<Operand>> {
-    let mut operands = vec![operand(word)?];
-    let mut json = Vec::new();
-    match word {
-        "NaN" => operands.push(operand(&f64::NAN)?),
-        "Infinity" => operands.push(operand(&f64::INFINITY)?),
-        "-Infinity" => operands.push(operand(&f64::NEG_INFINITY)?),
-        // A list or an object may well be the text of a string; as a value nothing equals it.
-        _ if value::check(word, &mut json).is_ok() => {
-            operands.extend(Operand::of(&String::from_utf8_lossy(&json), false))
-        }
-        _ => {}
-    }
-    Ok(operands)
 }
 
 fn no_key(key: &str, what: &str) -> Error {

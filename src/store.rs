@@ -124,6 +124,11 @@ impl Store {
         Ok(Store { dir: Arc::new(dir), id })
     }
 
+    /// Its id, a UUID that it got when it was made: no other store has it, but for copies of this one.
+    pub fn id(&self) -> String {
+        uuid(u128::from_be_bytes(self.id))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -161,11 +166,6 @@ impl Store {
         let dir = self.dir.sub(&directory).map_err(none)?;
         let settings = settings(&dir).map_err(none)?;
         Ok(Cohort::new(self.home(Arc::new(dir), name, settings)?))
-    }
-
-    /// The id in `store.json`.
-    pub(crate) fn id_text(&self) -> String {
-        uuid_text(u128::from_be_bytes(self.id))
     }
 
     /// A cohort's directory.
@@ -422,10 +422,11 @@ fn new_uuid() -> String {
     let (high, low) = (sys::random_u64(), sys::random_u64());
     let high = high & 0xFFFF_FFFF_FFFF_0FFF | 0x4000;
     let low = low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000;
-    uuid_text(u128::from(high) << 64 | u128::from(low))
+    uuid(u128::from(high) << 64 | u128::from(low))
 }
 
-fn uuid_text(number: u128) -> String {
+/// Its text.
+fn uuid(number: u128) -> String {
     let hex = format!("{number:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
@@ -439,6 +440,15 @@ pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_store_is_the_one_in_its_document() {
+        let temporary = tempfile::tempdir().unwrap();
+        let store = Store::open(temporary.path().join("store")).unwrap();
+        let document = read_document(&store.dir, names::STORE, Names::Several).unwrap();
+        assert!(document.contains(&format!("\"{}\"", store.id())), "{document}");
+        assert_eq!(Store::open_existing(store.path()).unwrap().id(), store.id());
+    }
 
     /// The story: a cleaner opened the directory while its maker was at work; when the cleaner got the lock, the directory was a
     /// cohort with records in it, and the cleaner's descriptors led there.

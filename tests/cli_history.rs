@@ -109,7 +109,7 @@ fn previous_prints_one_line_and_ends_with_3_if_there_is_none() {
     previous(&["--key", "nothing"]).fails(3, &["no entry of the key \"nothing\""]);
     previous(&["--where", "n"]).fails(2, &["FIELD=VALUE"]);
     previous(&["--key", "a", "--before", "2"]).fails(2, &[]);
-    previous(&["--where", "a..b=1"]).fails(1, &["empty name"]);
+    previous(&["--where", "a..b=1"]).fails(2, &["empty name"]);
     // Of numbers that JSON cannot write it is said that they are such.
     fixture.library().cohort("c").unwrap().append("e", &BTreeMap::from([("n", f64::NAN)])).unwrap();
     assert_eq!(

@@ -1,30 +1,50 @@
-//! `tallyfold get`: one value, or the whole state.
+//! `tallyfold get`: one value, or the state, or a part of it.
 
-use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 
 use tallyfold::{Cohort, EntryRef, Fold, View};
 
 use super::exit::{self, Failure};
+use super::filter::{PARTS, WHERE};
 use super::options::Options;
 use super::output::{Escaped, Output, say};
+use super::pretty::pretty;
+use super::record::{Form, FormArgs, Printer, shown};
+use super::select::{SORT, SelectArgs};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-The JSON text of the value is printed as it was appended; without a KEY the whole state, as one object with an \
-entry on each line. A cohort whose fold is log has no state: see `tallyfold log`.
+#[command(after_help = format!("\
+The JSON text of the value is printed as it was appended; without a KEY the whole state, or the part of it that is asked for, as \
+one object with an entry on each line. -o pretty prints values over several lines, -o short a line with key and value for each. \
+A cohort whose fold is log has no state: see `tallyfold log`.
+
+{PARTS}
+
+{WHERE}
+
+{SORT}
 
 Examples:
   tallyfold get index run-1:TRAINING
-  tallyfold get index | jq 'keys'")]
+  tallyfold get index run-1:TRAINING -o pretty
+  tallyfold get index --where stage=TRAINING --sort auc:desc --limit 3
+  tallyfold get index --prefix run- | jq 'keys'"))]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,
     /// The key; without it the whole state
+    #[arg(conflicts_with_all = ["parts", "prefix", "wanted", "sort", "limit"])]
     key: Option<String>,
+
+    #[command(flatten)]
+    select: SelectArgs,
+
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
+    let printer = Printer::new(args.form.form(options, Form::Json)?);
     let cohort = options.cohort(&args.cohort)?;
     let no_state = (*cohort.settings().fold() == Fold::Log).then(|| hint(&cohort));
     let mut out = Output::new();
@@ -32,7 +52,9 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
         (Some(_), Some(hint)) => return Err(Failure::new(exit::NOT_FOUND, hint)),
         (None, Some(hint)) => {
             say(hint);
-            writeln!(out, "{{}}")?;
+            if printer.form != Form::Short {
+                writeln!(out, "{{}}")?;
+            }
         }
         (Some(key), None) => {
             let view = cohort.view()?;
@@ -45,11 +67,15 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
                 )
             })?;
             warn_of_nonfinite(entry.nonfinite());
-            writeln!(out, "{}", shown(entry.json(), io::stdout().is_terminal()))?;
+            match printer.form {
+                Form::Json => writeln!(out, "{}", shown(entry.json(), printer.terminal))?,
+                Form::Short => writeln!(out, "{}", Escaped(entry.json()))?,
+                Form::Pretty => writeln!(out, "{}", pretty(entry.json(), 0, printer.style))?,
+            }
         }
         (None, None) => {
             let view = cohort.view()?;
-            let written = write_state(&mut out, &view);
+            let written = write_state(&mut out, &view, &args.select, &printer);
             // What was read before a failure stays to be seen.
             out.flush()?;
             warn_of_damage(&view);
@@ -68,37 +94,45 @@ fn hint(cohort: &Cohort) -> String {
 }
 
 /// One entry a line, as it comes. Returns whether one holds non-finite numbers.
-fn write_state(out: &mut Output, view: &View) -> Result<bool, Failure> {
-    let terminal = io::stdout().is_terminal();
+fn write_state(
+    out: &mut Output,
+    view: &View,
+    select: &SelectArgs,
+    printer: &Printer,
+) -> Result<bool, Failure> {
     let mut nonfinite = false;
     let mut before = "{\n";
-    for item in view.iter() {
-        let (key, entry) = item?;
-        write_entry(out, before, &key, entry, terminal)?;
+    let written = select.each(view, |key, entry| {
         nonfinite |= entry.nonfinite();
+        match printer.form {
+            Form::Short => out.write_all(printer.entry(key, entry).as_bytes())?,
+            Form::Json | Form::Pretty => write_member(out, before, key, entry, printer)?,
+        }
         before = ",\n";
+        Ok(())
+    });
+    written?;
+    if printer.form != Form::Short {
+        out.write_all(if before == "{\n" { b"{}\n" } else { b"\n}\n" })?;
     }
-    out.write_all(if before == "{\n" { b"{}\n" } else { b"\n}\n" })?;
     Ok(nonfinite)
 }
 
-fn write_entry(
+fn write_member(
     out: &mut Output,
     before: &str,
     key: &str,
     entry: EntryRef<'_>,
-    terminal: bool,
-) -> io::Result<()> {
+    printer: &Printer,
+) -> std::io::Result<()> {
     let key = serde_json::to_string(key)?;
-    write!(out, "{before}{}:{}", shown(&key, terminal), shown(entry.json(), terminal))
-}
-
-/// JSON as it is; to a terminal with the control characters escaped that JSON lets stand (DEL and U+0080 to U+009F), which means
-/// the same.
-fn shown(json: &str, terminal: bool) -> Cow<'_, str> {
-    match terminal && json.contains(char::is_control) {
-        true => Cow::Owned(Escaped(json).to_string()),
-        false => Cow::Borrowed(json),
+    let terminal = printer.terminal;
+    match printer.form {
+        Form::Pretty => {
+            let (key, value) = (printer.style.bold(Escaped(&key)), pretty(entry.json(), 1, printer.style));
+            write!(out, "{before}  {key}: {value}")
+        }
+        _ => write!(out, "{before}{}:{}", shown(&key, terminal), shown(entry.json(), terminal)),
     }
 }
 

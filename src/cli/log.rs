@@ -1,31 +1,48 @@
 //! `tallyfold log`: the records of the journal, in order.
 
-use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
-use tallyfold::{Cohort, Cursor, Kind, Record, Seq};
-
+use super::cursor_file::CursorFile;
 use super::exit::Failure;
+use super::filter::{PARTS, RecordArgs, WHERE};
 use super::options::Options;
-use super::output::{Escaped, Output, say};
-use super::time::rfc3339;
+use super::record::{FormArgs, Printer};
+use super::records::{Extent, Reading, cursor_at_least};
+use super::time::TAKEN;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-A record is a line of JSON with seq, time, key and value (or \"deleted\":true, or \"raw\" and the bytes in \
-hexadecimal); on a terminal, and without --json, a line to be read.
+#[command(after_help = format!("\
+On a terminal a record is a line to be read, elsewhere a line of JSON with seq, time, key and value (or \"deleted\":true, or \
+\"raw\" and the bytes in hexadecimal). Times are shown in UTC.
 
--n N alone prints the last N records, and with -f goes on behind them. --from SEQ -n N prints the N records from SEQ \
-on, and with -f waits until there are so many.
+-n N alone prints the last N records that are wanted, and with -f goes on behind them. --from SEQ -n N prints the first N from SEQ \
+on, and with -f waits until there are so many. With -f it ends with Ctrl-C, behind --to, and with 1 if a compaction has removed \
+records before they were printed, which is said when it happens.
+
+A TIME is {TAKEN}. Records are in the order of their seqs; their times come from the clocks of their writers, and clocks are \
+set back. So --since and --until are asked of each record: nothing is skipped because of the time of another one, and --until ends \
+nothing. To read less, name seqs as well (--from, --to) or how many (-n).
+
+{PARTS}
+
+{WHERE}
+
+--cursor-file FILE begins behind the last record that the run before it has looked at, and remembers in FILE where this one stops: \
+after each record has gone out, so that after a crash one may come again and none is missed. Without FILE it begins with --from, \
+or with the first record; with it, --from does not count. -n N is the next N then. FILE is of one cohort and one reader at a \
+time, who locks FILE.lock beside it. If records behind it are folded away, or it was cut, that is an error.
 
 Examples:
-  tallyfold log metrics -n 10 -f
-  tallyfold log metrics --from 1000 -n 100 | jq .value.loss")]
+  tallyfold log metrics -n 10
+  tallyfold log metrics -f --from 1 -n 2 -o pretty
+  tallyfold log metrics --since yesterday --where stage=TRAINING --where 'loss<0.5'
+  tallyfold log metrics --from 1 -n 100 | jq .value.loss
+  tallyfold log index --parts run-1 -n 1 --cursor-file ./index.cursor"))]
 pub(crate) struct Args {
     /// The cohort's name
     cohort: String,
 
-    /// Only the last N records; with --from, the first N
+    /// Only the last N records; with --from or --cursor-file, the first N
     #[arg(short, value_name = "N")]
     number: Option<u64>,
 
@@ -33,148 +50,34 @@ pub(crate) struct Args {
     #[arg(short, long)]
     follow: bool,
 
-    /// Begin with this record; one that is folded away is an error that names the first one kept
-    #[arg(long, value_name = "SEQ")]
-    from: Option<Seq>,
+    #[command(flatten)]
+    records: RecordArgs,
+
+    #[command(flatten)]
+    form: FormArgs,
+
+    /// Go on where the last run stopped, which this file says
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
+    let printer = Printer::of_records(options, &args.form)?;
+    let filter = args.records.filter()?;
     let cohort = options.cohort(&args.cohort)?;
-    let (cursor, limit) = begin(&cohort, args)?;
-    match args.follow {
-        true => print(options, cursor.follow(), limit, true),
-        false => print(options, cursor, limit, false),
-    }
-}
-
-/// Prints records, at most so many; `at_once`: each when it is there, for whoever waits for it.
-pub(crate) fn print(
-    options: &Options,
-    mut records: impl Iterator<Item = tallyfold::Result<Record>>,
-    limit: Option<u64>,
-    at_once: bool,
-) -> Result<(), Failure> {
-    let line = match options.json || !io::stdout().is_terminal() {
-        true => json_line,
-        false => readable_line,
+    let reading = Reading::new(&cohort, &filter, printer);
+    let extent = Extent { limit: args.number, follow: args.follow };
+    let begin = || match args.records.from {
+        Some(from) => Ok(cohort.cursor(from)?),
+        None => cursor_at_least(&cohort, 1),
     };
-    let mut out = Output::new();
-    let mut printed = 0;
-    while limit.is_none_or(|limit| printed < limit) {
-        match records.next() {
-            None => break,
-            Some(Ok(record)) => out.write_all(line(&record).as_bytes())?,
-            Some(Err(e)) => {
-                // Everything before the damage, and then what it is.
-                out.flush()?;
-                return Err(e.into());
-            }
+    match (&args.cursor_file, args.number, args.records.from) {
+        (Some(path), ..) => {
+            let file = CursorFile::open(options, path, &cohort)?;
+            let cursor = file.resume(&cohort)?.map_or_else(begin, Ok)?;
+            reading.remembering(file).run(cursor, extent)
         }
-        printed += 1;
-        if at_once {
-            out.flush()?;
-        }
-    }
-    Ok(out.flush()?)
-}
-
-/// Where to begin, and how many records to print at most.
-fn begin(cohort: &Cohort, args: &Args) -> Result<(Cursor, Option<u64>), Failure> {
-    match (args.from, args.number) {
-        (Some(from), limit) => Ok((cohort.cursor(from)?, limit)),
-        (None, None) => Ok((cursor_at_least(cohort, 1)?, None)),
-        (None, Some(number)) => {
-            let (last, damaged) = match cohort.last_seq() {
-                // The last before the damage. The cursor will meet it too, and tell, if it may go on so far.
-                Err(e) if e.is_corruption() => (e.seq().ok_or(e)?.saturating_sub(1), true),
-                other => (other?, false),
-            };
-            let cursor = cursor_at_least(cohort, last.saturating_sub(number) + 1)?;
-            Ok((cursor, (!args.follow && !damaged).then_some(number)))
-        }
-    }
-}
-
-/// From `asked` on, or from the first record still there: nobody has asked for it by its number.
-fn cursor_at_least(cohort: &Cohort, asked: Seq) -> Result<Cursor, Failure> {
-    let mut from = asked;
-    loop {
-        match cohort.cursor(from) {
-            // Compaction may be at it, so perhaps more than once.
-            Err(e) if e.is_compacted() && e.seq().is_some_and(|first| first > from) => {
-                from = e.seq().unwrap_or(from);
-            }
-            cursor => {
-                if from > asked {
-                    say(format!("records before seq {from} are folded away"));
-                }
-                return Ok(cursor?);
-            }
-        }
-    }
-}
-
-/// One JSON object and a newline. The value's text is not touched.
-pub(crate) fn json_line(record: &Record) -> String {
-    let mut line = format!(
-        r#"{{"seq":{},"time":"{}","key":{}"#,
-        record.seq(),
-        rfc3339(record.time_us()),
-        serde_json::Value::from(record.key())
-    );
-    match (record.kind(), record.json()) {
-        (Kind::Delete, _) => line.push_str(r#","deleted":true"#),
-        (Kind::Put, Some(json)) => put_value(&mut line, json, record.nonfinite()),
-        (Kind::Raw, _) | (Kind::Put, None) => {
-            line.push_str(r#","raw":""#);
-            push_hex(&mut line, record.bytes());
-            line.push('"');
-        }
-    }
-    line.push_str("}\n");
-    line
-}
-
-/// An entry as an object.
-pub(crate) fn entry_line(seq: Seq, key: &str, json: &str, nonfinite: bool) -> String {
-    let mut line = format!(r#"{{"seq":{seq},"key":{}"#, serde_json::Value::from(key));
-    put_value(&mut line, json, nonfinite);
-    line.push('}');
-    line
-}
-
-/// A value as a member of an object, and what has to be known to read it.
-fn put_value(line: &mut String, json: &str, nonfinite: bool) {
-    line.push_str(r#","value":"#);
-    line.push_str(json);
-    if nonfinite {
-        line.push_str(r#","nonfinite":true"#);
-    }
-}
-
-/// One line for people.
-fn readable_line(record: &Record) -> String {
-    let mut line = format!("{:>8}  {}  ", record.seq(), rfc3339(record.time_us()));
-    let key = if record.key().is_empty() { "\"\"" } else { record.key() };
-    let _ = write!(line, "{}  ", Escaped(key));
-    match (record.kind(), record.json()) {
-        (Kind::Delete, _) => line.push_str("deleted"),
-        (Kind::Put, Some(json)) => {
-            let _ = write!(line, "{}", Escaped(json));
-        }
-        (Kind::Raw, _) | (Kind::Put, None) => {
-            line.push_str("raw ");
-            push_hex(&mut line, record.bytes());
-        }
-    }
-    line.push('\n');
-    line
-}
-
-fn push_hex(line: &mut String, bytes: &[u8]) {
-    line.reserve(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{byte:02x}");
+        (None, Some(number), None) => reading.run_last(number, args.follow),
+        (None, ..) => reading.run(begin()?, extent),
     }
 }

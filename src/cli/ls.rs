@@ -3,34 +3,44 @@
 use std::io::Write;
 
 use serde::Serialize;
-use tallyfold::{Stats, View};
+use tallyfold::Stats;
 
 use super::cohorts::each;
 use super::exit::Failure;
-use super::log::entry_line;
+use super::filter::{PARTS, WHERE};
 use super::options::Options;
 use super::output::{Escaped, Output};
+use super::record::{Form, FormArgs, Printer};
+use super::select::{SORT, SelectArgs};
 use super::table::{Align, Table};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 The columns: the last seq; the watermark, up to which records are folded into the snapshot; the entries of the \
 snapshot; the bytes of frames that are not folded yet. With --json one object a line.
 
-With a COHORT its keys are listed, one a line, in order; with --json each as an object with seq, key and value. --parts \
-lists those that begin with these parts, and reads no others: run-1 finds run-1 and run-1:TRAINING, and not run-10. \
-(The parts of a key are joined by colons; a colon or percent sign in a part is spelled %3A or %25.)
+With a COHORT its keys are listed, one a line, in order; with --json each as an object with seq, key and value, with -o pretty \
+with the value over several lines. With --parts or --prefix no others are read.
+
+{PARTS}
+
+{WHERE}
+
+{SORT}
 
 Examples:
   tallyfold ls --json | jq -r .cohort
-  tallyfold ls index --parts run-7,TRAINING")]
+  tallyfold ls index --parts run-1,TRAINING
+  tallyfold ls index --where 'auc>=0.5' --sort auc:desc --limit 10 --json | jq .value"))]
 pub(crate) struct Args {
     /// The cohort whose keys are listed; without it the cohorts are
     cohort: Option<String>,
 
-    /// The first parts of the keys to be listed
-    #[arg(long, value_name = "PART,…", value_delimiter = ',', requires = "cohort")]
-    parts: Vec<String>,
+    #[command(flatten)]
+    select: SelectArgs,
+
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 #[derive(Serialize)]
@@ -51,29 +61,25 @@ struct Bad<'a> {
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     match &args.cohort {
-        Some(cohort) => keys(options, cohort, &args.parts),
+        Some(cohort) => keys(options, cohort, args),
         None => cohorts(options),
     }
 }
 
-fn keys(options: &Options, cohort: &str, parts: &[String]) -> Result<(), Failure> {
+fn keys(options: &Options, cohort: &str, args: &Args) -> Result<(), Failure> {
+    let printer = Printer::new(args.form.form(options, Form::Short)?);
     let view = options.cohort(cohort)?.view()?;
     let mut out = Output::new();
-    let written = write_keys(&mut out, &view, parts, options.json);
+    let written = args.select.each(&view, |key, entry| {
+        match printer.form {
+            Form::Short => writeln!(out, "{}", Escaped(key))?,
+            Form::Json | Form::Pretty => out.write_all(printer.entry(key, entry).as_bytes())?,
+        }
+        Ok(())
+    });
     // What was read before a failure stays to be seen.
     out.flush()?;
     written
-}
-
-fn write_keys(out: &mut Output, view: &View, parts: &[String], json: bool) -> Result<(), Failure> {
-    for item in view.prefix(parts) {
-        let (key, entry) = item?;
-        match json {
-            true => writeln!(out, "{}", entry_line(entry.seq(), &key, entry.json(), entry.nonfinite()))?,
-            false => writeln!(out, "{}", Escaped(&key))?,
-        }
-    }
-    Ok(())
 }
 
 fn cohorts(options: &Options) -> Result<(), Failure> {

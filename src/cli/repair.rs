@@ -10,7 +10,7 @@ use tallyfold::{KeyRange, RepairPlan, Repaired, SeqRange, Settings, Store, WentB
 use super::exit::{self, Failure};
 use super::options::Options;
 use super::output::{Escaped, Output, say};
-use super::{log, settings};
+use super::{record, settings};
 
 /// As many keys are named to people; programs are told all.
 const MOST_KEYS: usize = 20;
@@ -240,9 +240,9 @@ fn rescue(plan: &RepairPlan, to: Option<&Path>) -> Result<Option<PathBuf>, Failu
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.write(true).create_new(true).open(&path).map_err(failed)?;
     let mut writer = std::io::BufWriter::new(file);
-    for record in plan.rescue() {
+    for lost in plan.rescue() {
         super::interrupt::check()?;
-        writer.write_all(log::json_line(&record?).as_bytes()).map_err(failed)?;
+        writer.write_all(record::json_line(&lost?.as_record_ref()).as_bytes()).map_err(failed)?;
     }
     let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(failed)?;

@@ -39,6 +39,12 @@ impl Style {
         Style { colors: colors(io::stderr().is_terminal()) }
     }
 
+    /// Without colours.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Style {
+        Style { colors: false }
+    }
+
     /// Whether there are colours at all.
     pub(crate) fn has_colors(self) -> bool {
         self.colors

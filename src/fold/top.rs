@@ -163,7 +163,7 @@ impl Observation {
 }
 
 impl Order {
-    fn compare(&self, a: Option<&Scalar>, b: Option<&Scalar>) -> Ordering {
+    pub(crate) fn compare(&self, a: Option<&Scalar>, b: Option<&Scalar>) -> Ordering {
         if let Order::Given(names) = self {
             let place = |scalar: Option<&Scalar>| match scalar {
                 Some(Scalar::Text(text)) => {

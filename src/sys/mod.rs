@@ -51,6 +51,10 @@ mod map;
 mod mount;
 #[cfg(feature = "cli")]
 mod numbers;
+#[cfg(feature = "cli")]
+#[cfg_attr(unix, path = "pipe_unix.rs")]
+#[cfg_attr(not(unix), path = "pipe_none.rs")]
+mod pipe;
 mod plain;
 #[cfg_attr(unix, path = "plain_unix.rs")]
 #[cfg_attr(not(unix), path = "plain_none.rs")]
@@ -107,6 +111,8 @@ pub(crate) use map::Mapping;
 pub(crate) use mount::file_system;
 #[cfg(feature = "cli")]
 pub use numbers::SharedNumbers;
+#[cfg(feature = "cli")]
+pub use pipe::output_is_closed;
 pub(crate) use plain::{Target, list, make_parents, read_whole, remove as remove_plain};
 #[cfg(feature = "cli")]
 pub(crate) use probe::{
