@@ -8,7 +8,7 @@ use super::Verb;
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Write", &["create", "append", "import", "delete", "once", "bundle", "lock"]),
     ("Read", &["get", "ls", "log", "history", "previous"]),
-    ("Look after", &["compact", "mirror", "alter", "refold", "verify"]),
+    ("Look after", &["compact", "mirror", "alter", "refold", "verify", "repair", "backup", "restore"]),
     ("Watch and try", &["stats", "doctor", "stress", "demo", "completions"]),
 ];
 
