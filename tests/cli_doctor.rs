@@ -400,32 +400,3 @@ fn a_shell_that_is_not_known_is_a_mistake_and_those_that_are_are_named() {
     let ended = Ended::from(fixture.bare(TALLYFOLD, &["completions", "csh"]).output().unwrap());
     ended.fails(2, &["bash", "fish", "zsh"]);
 }
-
-/// Every command of the page is run as it stands there, where the page says it is: in a directory of a user's.
-#[test]
-fn every_command_of_the_page_on_file_systems_runs() {
-    let fixture = Fixture::new();
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/file-systems.md")).unwrap();
-    let mut commands = Vec::new();
-    let mut inside = false;
-    for line in page.lines() {
-        match line {
-            "```console" => inside = true,
-            "```" => inside = false,
-            line if inside => commands.extend(line.strip_prefix("$ ")),
-            _ => {}
-        }
-    }
-    assert!(commands.len() >= 4, "{commands:?}");
-    let path = format!(
-        "{}:{}",
-        Path::new(TALLYFOLD).parent().unwrap().display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
-    for command in commands {
-        let output = fixture.bare("sh", &["-c", command]).env("PATH", &path).output().unwrap();
-        assert!(output.status.success(), "{command}: {output:?}");
-        assert!(!output.stdout.is_empty() || command.contains("create"), "{command}: {output:?}");
-    }
-}

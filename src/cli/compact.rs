@@ -26,7 +26,7 @@ was folded or sealed, and says what fails once, until that changes.
 Examples:
   tallyfold compact index
   tallyfold compact --json | jq -r .result
-  timeout 2 tallyfold compact --every 500ms || true")]
+  tallyfold compact --every 30s")]
 pub(crate) struct Args {
     /// The cohort's name; without it every cohort
     cohort: Option<String>,
