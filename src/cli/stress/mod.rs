@@ -58,7 +58,7 @@ per second are those acknowledged.
 Examples:
   tallyfold stress --processes 4 --appends 500 --kill9
   tallyfold stress --processes 2 --appends 100 --lock file --flock --no-locking
-  tallyfold stress --processes 2 --appends 20000 --load appends --readers 0 --lock memory --json | jq .per_second
+  tallyfold stress --load appends --appends 5000 --json | jq '.runs[] | {lock, per_second}'
   tallyfold stress --processes 2 --appends 500 --plant lost --json | jq .lost")]
 pub(crate) struct Args {
     /// How many processes write at once

@@ -73,7 +73,11 @@ impl Scratch {
         let shared = store.is_some();
         let opened = made.and_then(|()| match store {
             Some(store) => Ok(store),
-            None => Ok(Store::open(&own)?),
+            None => Store::open(&own).map_err(|e| {
+                let failure = Failure::from(e);
+                let advice = "name a directory that may be written with --store";
+                Failure::new(failure.code, format!("{}; {advice}", failure.message))
+            }),
         });
         match opened {
             Ok(store) => Ok(Scratch { store, shared, notes, name, paths, _janitor: janitor }),
