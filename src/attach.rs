@@ -9,10 +9,11 @@
 //! 2. Take `lock` shared. It is never converted from the one to the other, for a conversion that fails drops the lock.
 //! 3. Open `control` and take a slot in it. If it is not ready (nobody was ever alone, or it was replaced): begin again.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
+use crate::counters::Tally;
 use crate::error::Result;
 use crate::home::Home;
 use crate::housekeeping::{self, Chores};
@@ -20,7 +21,7 @@ use crate::journal::Journal;
 use crate::names;
 use crate::segment::{Access, Segment};
 use crate::settings::LockClass;
-use crate::sys::{self, Control, End, LockFile, Locked, Owned, Patience, PerProcess};
+use crate::sys::{self, Control, End, Held, LockFile, Locked, Owned, Patience, PerProcess};
 
 /// The writing half of a cohort handle: attached when first used, once in each process of a line of forks.
 pub(crate) struct Writer {
@@ -109,6 +110,7 @@ pub(crate) struct Attachment {
     /// The segment that a leader of this process has synced last, in the class `memory`. Used under the sync lock.
     pub(crate) synced: Mutex<Option<Arc<Segment>>>,
     pub(crate) chores: Chores,
+    pub(crate) tally: Tally,
 }
 
 /// The append lock.
@@ -122,8 +124,14 @@ enum Gate {
 }
 
 /// The append lock is held as long as this lives.
-pub(crate) enum Inside<'a> {
-    // The fields are dropped in this order: no thread of ours may find the file still locked by us.
+pub(crate) struct Inside<'a> {
+    // The fields are dropped in this order: a turn is counted by who has the lock.
+    _held: Held<'a>,
+    _lock: Lock<'a>,
+}
+
+enum Lock<'a> {
+    // And these: no thread of ours may find the file still locked by us.
     File { _lock: Locked<'a>, _thread: MutexGuard<'a, ()> },
     Memory { _lock: Owned<'a> },
 }
@@ -141,7 +149,8 @@ impl Attachment {
                 (Gate::File { lock, threads: Mutex::new(()) }, None)
             }
         };
-        let journal = Mutex::new(Journal::find(Arc::clone(home), control)?);
+        let tally = Tally::new(control.as_ref());
+        let journal = Mutex::new(Journal::find(Arc::clone(home), control, tally.clone())?);
         Ok(Attachment {
             home: Arc::clone(home),
             gate,
@@ -149,6 +158,7 @@ impl Attachment {
             syncing: Mutex::new(()),
             synced: Mutex::new(None),
             chores: Chores::default(),
+            tally,
         })
     }
 
@@ -164,13 +174,49 @@ impl Attachment {
     /// The append lock, waiting for it as long as there is patience left.
     #[inline]
     pub(crate) fn enter(&self, patience: &Patience) -> Result<Inside<'_>> {
+        let lock = match self.try_enter()? {
+            Some(lock) => lock,
+            None => self.wait(patience)?,
+        };
+        Ok(Inside { _held: self.tally.stripe().begin_turn(), _lock: lock })
+    }
+
+    #[inline]
+    fn try_enter(&self) -> Result<Option<Lock<'_>>> {
         match &self.gate {
-            Gate::Memory(control) => Ok(Inside::Memory { _lock: control.lock_append(patience)? }),
+            Gate::Memory(control) => Ok(control.try_lock_append().map(|lock| Lock::Memory { _lock: lock })),
             Gate::File { lock, threads } => {
-                let thread = threads.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(Inside::File { _lock: lock.exclusive(patience)?, _thread: thread })
+                let thread = match threads.try_lock() {
+                    Ok(thread) => thread,
+                    Err(TryLockError::Poisoned(panicked)) => panicked.into_inner(),
+                    Err(TryLockError::WouldBlock) => return Ok(None),
+                };
+                Ok(lock.try_exclusive()?.map(|lock| Lock::File { _lock: lock, _thread: thread }))
             }
         }
+    }
+
+    /// What was not to be had at once. The clock is read here and nowhere on the way of who need not wait; and again, by then
+    /// under the lock, only by who has slept.
+    #[cold]
+    fn wait(&self, patience: &Patience) -> Result<Lock<'_>> {
+        let begun = Instant::now();
+        let waited = match &self.gate {
+            Gate::Memory(control) => {
+                control.wait_append(patience).map(|(lock, slept)| (Lock::Memory { _lock: lock }, slept))
+            }
+            Gate::File { lock, threads } => {
+                let thread = threads.lock().unwrap_or_else(PoisonError::into_inner);
+                lock.exclusive(patience).map(|lock| (Lock::File { _lock: lock, _thread: thread }, true))
+            }
+        };
+        let (lock, slept) = waited.inspect_err(|e| {
+            if e.is_lock_timeout() {
+                self.tally.counts().lock_timed_out();
+            }
+        })?;
+        self.tally.stripe().contended(slept.then(|| begun.elapsed()));
+        Ok(lock)
     }
 
     /// What this process knows of the journal.
@@ -181,7 +227,8 @@ impl Attachment {
             Err(panicked) => {
                 // A thread panicked in the middle: what it knew is dropped, and found again.
                 let mut journal = panicked.into_inner();
-                *journal = Journal::find(Arc::clone(&self.home), self.control().cloned())?;
+                *journal =
+                    Journal::find(Arc::clone(&self.home), self.control().cloned(), self.tally.clone())?;
                 self.journal.clear_poison();
                 Ok(journal)
             }

@@ -11,6 +11,7 @@ use crate::alter;
 use crate::attach::Writer;
 use crate::bundle;
 use crate::compact::{self, Compaction};
+use crate::counters::Counters;
 use crate::cursor::Cursor;
 use crate::error::{Error, Kind, Result};
 use crate::fold::{Entry, Fold};
@@ -22,9 +23,9 @@ use crate::mirror::{self, Mirrored};
 use crate::previous::{self, Query};
 use crate::record::{Batch, Record, Seq};
 use crate::segment::Through;
-use crate::settings::Settings;
+use crate::settings::{LockClass, Settings};
 use crate::stats::{self, Stats};
-use crate::sys::PerProcess;
+use crate::sys::{self, PerProcess};
 use crate::verify::{self, Report};
 use crate::view::{Reader, View};
 
@@ -37,6 +38,8 @@ struct Inner {
     writer: Writer,
     /// Kept for `update` and `append_if`, so that they read only what is new.
     reader: PerProcess<Mutex<Option<Reader>>>,
+    /// Kept for `stats`, likewise.
+    kept: PerProcess<Mutex<Option<stats::Kept>>>,
 }
 
 impl Drop for Inner {
@@ -69,7 +72,8 @@ pub struct Cohort {
 impl Cohort {
     pub(crate) fn new(home: Arc<Home>) -> Cohort {
         let timeout = home.timeout();
-        Cohort { inner: Arc::new(Inner { writer: Writer::new(home), reader: PerProcess::new() }), timeout }
+        let inner = Inner { writer: Writer::new(home), reader: PerProcess::new(), kept: PerProcess::new() };
+        Cohort { inner: Arc::new(inner), timeout }
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {
@@ -462,14 +466,36 @@ impl Cohort {
         Ok(report)
     }
 
-    /// Sizes and positions.
+    /// Sizes and positions. A handle that is asked again reads only what is new.
     ///
     /// # Errors
-    /// As [`view`](Cohort::view).
+    /// `is_not_found` if the cohort was removed; else as [`view`](Cohort::view).
     pub fn stats(&self) -> Result<Stats> {
         let background_failure = self.writer().attached().and_then(|attachment| attachment.chores.failure());
         let mirror_failure = self.mirror_failure();
-        Ok(Stats { background_failure, mirror_failure, ..stats::gather(self.home())? })
+        let kept = self.inner.kept.get(Mutex::default);
+        let gathered = match kept.try_lock() {
+            Ok(mut kept) => stats::gather(self.home(), &mut kept),
+            // Another thread is at it, or has panicked over it: without what is kept.
+            Err(_) => stats::gather(self.home(), &mut None),
+        };
+        Ok(Stats { background_failure, mirror_failure, ..gathered? })
+    }
+
+    /// What was done in this cohort, counted: in the lock class `memory` by all attached processes together, in the class `file`
+    /// by this handle and its clones alone. Nothing is attached and nobody delayed for it.
+    ///
+    /// `None`: nothing is counted. No process has attached since the system was started, or, in the class `file`, this handle has
+    /// not been used for writing.
+    ///
+    /// # Errors
+    /// The shared memory cannot be read.
+    pub fn counters(&self) -> Result<Option<Counters>> {
+        match self.writer().attached() {
+            Some(attachment) => Ok(Some(attachment.tally.read())),
+            None if self.settings().lock == LockClass::Memory => sys::read_counters(&self.home().dir),
+            None => Ok(None),
+        }
     }
 
     /// Makes everything written so far in this cohort durable.

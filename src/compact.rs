@@ -15,7 +15,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
 use crate::chain::{Chain, Floor};
@@ -79,7 +79,7 @@ pub(crate) fn run(
     let home = &attachment.home;
     let lock = LockFile::open(&home.dir, names::COMPACT_LOCK)?;
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
-    fold_all(attachment, timeout, between)
+    fold_and_count(attachment, timeout, between)
 }
 
 /// Compacts if the tail is as long as the snapshot, and `compact_bytes` at least: so what compactions write, in all, is a
@@ -101,7 +101,7 @@ pub(crate) fn run_if_due(
     let Some(_held) = lock.try_exclusive()? else { return Ok(Compaction::Busy) };
     match why_not(attachment, timeout)? {
         Some(answer) => Ok(answer),
-        None => fold_all(attachment, timeout, between),
+        None => fold_and_count(attachment, timeout, between),
     }
 }
 
@@ -158,6 +158,25 @@ impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.set(false);
     }
+}
+
+/// Steps 2 to 7, by the holder of `compact.lock`; and what they came to.
+fn fold_and_count(
+    attachment: &Attachment,
+    timeout: Duration,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<Compaction> {
+    let begun = Instant::now();
+    let mut abandoned = false;
+    let done = fold_all(attachment, timeout, &mut || between().inspect_err(|_| abandoned = true));
+    let counts = attachment.tally.counts();
+    match &done {
+        Ok(Compaction::Folded { records, bytes, .. }) => counts.compacted(begun, *records, *bytes),
+        // Who lets go of the cohort in the middle of one has not failed.
+        Err(_) if !abandoned => sys::count(&counts.failed_compactions, 1),
+        _ => {}
+    }
+    done
 }
 
 /// Steps 2 to 7, by the holder of `compact.lock`.

@@ -2,8 +2,10 @@
 
 use crate::attach::Attachment;
 use crate::chain::Floor;
+use crate::counters::Tally;
 use crate::error::{Error, Kind, Result};
 use crate::format::{Body, FRAMES_BEGIN};
+use crate::home::Home;
 use crate::journal::{Journal, Turn, begin, nothing_written};
 use crate::names;
 use crate::ready;
@@ -36,8 +38,15 @@ impl Attachment {
 }
 
 fn leave_mark(attachment: &Attachment, number: u64) {
-    let _ = attachment.home.dir.create(&names::poison(number));
+    make_mark(&attachment.home, &attachment.tally, number);
     let _ = attachment.home.dir.sync();
+}
+
+/// Makes the poison mark of a segment, unless it has one.
+pub(crate) fn make_mark(home: &Home, tally: &Tally, number: u64) {
+    if home.dir.create(&names::poison(number)).is_ok() {
+        sys::count(&tally.counts().poison_marks, 1);
+    }
 }
 
 impl Journal {
@@ -55,7 +64,7 @@ impl Journal {
         if let Some(control) = &self.control {
             control.set_poisoned(true);
         }
-        let _ = self.home.dir.create(&names::poison(self.scan.place().segment));
+        make_mark(&self.home, &self.tally, self.scan.place().segment);
         let _ = self.home.dir.sync();
     }
 
@@ -138,12 +147,13 @@ impl Journal {
             if let Some(control) = &self.control {
                 control.set_poisoned(true);
             }
-            let _ = self.home.dir.create(&names::poison(spare.number));
+            make_mark(&self.home, &self.tally, spare.number);
             return Err(e);
         }
         self.cut = spare.number;
         self.synced(end.next_seq - 1);
         self.sync_failed = false;
+        sys::count(&self.tally.counts().cuts, 1);
         self.scan = begin(&self.home)?;
         Ok(())
     }
@@ -176,6 +186,7 @@ impl Journal {
             at = end;
         }
         target.sync()?;
+        sys::count(&self.tally.counts().carried_records, until.saturating_sub(place.next_seq));
         Ok(place)
     }
 

@@ -16,7 +16,7 @@
 //! result of its sync is missing, and counts as a failure.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attach::{Attachment, Writer};
 use crate::chain::Joint;
@@ -41,7 +41,9 @@ impl Attachment {
         match self.control() {
             Some(control) => self.sync_together(control, seq, &Patience::of(timeout)),
             None => self.sync_alone(seq, timeout),
-        }
+        }?;
+        sys::count(&self.tally.counts().sync_waiters, 1);
+        Ok(())
     }
 
     fn sync_together(&self, control: &Control, seq: Seq, patience: &Patience) -> Result<()> {
@@ -96,19 +98,23 @@ impl Attachment {
         let led = if missing || control.is_poisoned() {
             Ok(())
         } else {
-            let begun = control.now();
+            let (begun, timed) = (control.now(), Instant::now());
+            let durable_seq = control.durable_seq();
             let end = control.ends().read();
             control.set_syncing_to(end.next_seq.saturating_sub(1));
-            self.first_sync(control.durable_seq())
+            let synced = self
+                .first_sync(durable_seq)
                 .and_then(|()| {
                     (control.unsynced_from().max(1)..=end.segment)
                         .try_for_each(|number| self.sync_segment(number))
                 })
-                .inspect(|()| sys::reached("synced"))
-                .map(|()| {
-                    control.set_durable(end.next_seq.saturating_sub(1), end.segment);
-                    control.set_synced_at(begun);
-                })
+                .inspect(|()| sys::reached("synced"));
+            let records = end.next_seq.saturating_sub(1).saturating_sub(durable_seq);
+            self.tally.counts().synced(timed, synced.is_ok().then_some(records));
+            synced.map(|()| {
+                control.set_durable(end.next_seq.saturating_sub(1), end.segment);
+                control.set_synced_at(begun);
+            })
         };
         if missing || led.is_err() {
             self.poison(patience);
@@ -148,7 +154,11 @@ impl Attachment {
             (journal.unsynced(), journal.next_seq() - 1, durable_seq)
         };
         let from = segments.first().map_or(0, |segment| segment.number);
-        if let Err(e) = self.first_sync(durable_seq).and_then(|()| self.sync_all(segments)) {
+        let begun = Instant::now();
+        let synced = self.first_sync(durable_seq).and_then(|()| self.sync_all(segments));
+        let records = written.saturating_sub(durable_seq);
+        self.tally.counts().synced(begun, synced.is_ok().then_some(records));
+        if let Err(e) = synced {
             self.poison(&Patience::of(timeout));
             return Err(durability_unknown(seq, e));
         }
@@ -207,7 +217,10 @@ impl Attachment {
             }
             None => {
                 let segments = self.journal()?.unsynced();
-                self.sync_all(segments).inspect_err(|_| self.poison(&patience))
+                let begun = Instant::now();
+                let synced = self.sync_all(segments);
+                self.tally.counts().synced(begun, synced.is_ok().then_some(0));
+                synced.inspect_err(|_| self.poison(&patience))
             }
         };
         synced.map_err(|e| durability_unknown(wrote, e))

@@ -12,10 +12,11 @@
 //! for nothing may follow before it is on the medium; and a network file system, where the lock's release is what publishes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
 use crate::chain::Joint;
+use crate::counters::Tally;
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Body, FRAMES_BEGIN, Header, Link};
 use crate::home::Home;
@@ -32,6 +33,7 @@ pub(crate) struct Journal {
     pub(crate) home: Arc<Home>,
     /// The class `memory`: where the tail and what is durable are published.
     pub(crate) control: Option<Arc<Control>>,
+    pub(crate) tally: Tally,
     /// At the tail, as of the last turn under the lock.
     pub(crate) scan: Scan,
     /// Whether a turn under the lock has looked at the whole rest of the active segment.
@@ -170,7 +172,7 @@ impl Attachment {
 
 impl Journal {
     /// Finds the tail without a lock; the first turn under the lock makes sure of it.
-    pub(crate) fn find(home: Arc<Home>, control: Option<Arc<Control>>) -> Result<Journal> {
+    pub(crate) fn find(home: Arc<Home>, control: Option<Arc<Control>>, tally: Tally) -> Result<Journal> {
         let known = control.as_ref().map(|control| control.ends().read()).filter(|end| end.segment != 0);
         let mut scan = Scan::nowhere(&home.dir, &home.owner, Access::Write);
         if !match known {
@@ -188,6 +190,7 @@ impl Journal {
         let mut journal = Journal {
             home,
             control,
+            tally,
             scan,
             attached: false,
             sync_failed: false,
@@ -264,6 +267,7 @@ impl Journal {
         self.scan.wrote(header.frame_len(), header.next_seq(), crc, durable_seq);
         self.publish();
         sys::reached("frame published");
+        self.tally.stripe().appended(header.count, header.frame_len());
         if body.count > 0 {
             self.wrote = header.next_seq() - 1;
         }
@@ -279,8 +283,12 @@ impl Journal {
     /// Another host sees what is on the server when the lock is free, and nothing else.
     fn sync_under_lock(&mut self, seq: Seq) -> Result<()> {
         let Some(active) = self.scan.linked() else { return Err(no_segment(&self.home)) };
+        let begun = Instant::now();
         let names = if self.durable_seq == 0 { self.home.sync_names() } else { Ok(()) };
-        if let Err(e) = names.and_then(|()| active.segment.sync()) {
+        let synced = names.and_then(|()| active.segment.sync());
+        let records = seq.saturating_sub(self.durable_seq);
+        self.tally.counts().synced(begun, synced.is_ok().then_some(records));
+        if let Err(e) = synced {
             self.mark_poisoned();
             return Err(durability_unknown(seq, e));
         }
@@ -303,6 +311,7 @@ impl Journal {
         self.scan.rotated(Linked { segment: spare, link });
         self.open_window();
         self.publish();
+        sys::count(&self.tally.counts().rotations, 1);
         Ok(Turn::Done(()))
     }
 
@@ -421,7 +430,7 @@ impl Journal {
         if self.home.reach == Reach::Network && !self.scan.reopen()? {
             self.scan = begin(&self.home)?;
         }
-        let (mut moved, mut anew) = (false, false);
+        let (mut moved, mut anew, mut torn) = (false, false, false);
         let end = loop {
             match self.scan.step()? {
                 Step::Frame(_) => {}
@@ -448,6 +457,7 @@ impl Journal {
                     self.scan = begin(&self.home)?;
                 }
                 Step::Tail { .. } | Step::Broken => {
+                    torn = true;
                     break Some(recover::judge(&self.scan, self.home.watermark()?, self.home.dir.path())?);
                 }
             }
@@ -460,7 +470,13 @@ impl Journal {
             control.set_durable(self.durable_seq, unsynced.first().map_or(0, |joint| joint.number));
         }
         match end {
-            Some(end) => self.cut(end),
+            Some(end) => {
+                let turn = self.cut(end)?;
+                if torn && matches!(turn, Turn::Again) {
+                    sys::count(&self.tally.counts().torn_tails, 1);
+                }
+                Ok(turn)
+            }
             None => self.settle_cut().map(|()| Turn::Done(())),
         }
     }

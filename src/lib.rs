@@ -59,6 +59,7 @@ mod cohort;
 mod columns;
 mod compact;
 mod condition;
+mod counters;
 mod cursor;
 mod cut;
 #[cfg(feature = "cli")]
@@ -114,6 +115,7 @@ pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
 pub use condition::Compare;
+pub use counters::{Counters, Histogram, Scope};
 pub use cursor::{Cursor, Follow};
 pub use error::{Error, Result};
 pub use export::{Export, Exported, Exporting, What};

@@ -11,7 +11,7 @@ use cli::output::say;
 use cli::{Arguments, Verb};
 use cli::{
     alter, append, bundle, compact, completions, create, delete, demo, doctor, export, get, history, import,
-    lock, log, ls, mirror, once, previous, refold, stats, stress, verify,
+    lock, log, ls, mirror, once, plot, previous, refold, stats, stress, top, verify,
 };
 
 fn main() -> ExitCode {
@@ -41,6 +41,7 @@ fn run() -> Result<(), Failure> {
         Verb::Once(args) => once::run(&options, &args),
         Verb::Log(args) => log::run(&options, &args),
         Verb::History(args) => history::run(&options, &args),
+        Verb::Plot(args) => plot::run(&options, &args),
         Verb::Previous(args) => previous::run(&options, &args),
         Verb::Alter(args) => alter::run(&options, &args),
         Verb::Refold(args) => refold::run(&options, &args),
@@ -51,6 +52,7 @@ fn run() -> Result<(), Failure> {
         Verb::Mirror(args) => mirror::run(&options, &args),
         Verb::Verify(args) => verify::run(&options, &args),
         Verb::Stats(args) => stats::run(&options, &args),
+        Verb::Top(args) => top::run(&options, &args),
         Verb::Stress(args) => stress::run(&options, &args),
         Verb::Demo(args) => demo::run(&options, &args),
         Verb::Doctor(args) => doctor::run(&options, &args),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::attach::Attachment;
+use crate::cut::make_mark;
 use crate::error::Result;
 use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
@@ -70,7 +71,7 @@ impl Attachment {
                     if let Some(control) = self.control() {
                         control.set_poisoned(true);
                     }
-                    drop(dir.create(&names::poison(number)));
+                    make_mark(&self.home, &self.tally, number);
                 }
             }
             return Err(e);

@@ -1,17 +1,20 @@
 //! Sizes and positions of a cohort, read without a lock.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
 use crate::attach::Published;
-use crate::chain::Floor;
+use crate::chain::{Chain, Floor};
 use crate::cursor::Trail;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::fold::Fold;
+use crate::format::FRAMES_BEGIN;
 use crate::home::Home;
 use crate::names;
 use crate::record::Seq;
+use crate::segment::Access;
 use crate::sys::Names;
 
 /// See [`Cohort::stats`](crate::Cohort::stats).
@@ -33,6 +36,8 @@ pub struct Stats {
     pub entries: u64,
     /// Bytes of the snapshot.
     pub snapshot_bytes: u64,
+    /// When the snapshot was written, in microseconds since 1970, as its file says; `None`: there is none.
+    pub snapshot_time_us: Option<i64>,
     /// Segments in the directory.
     pub segments: u64,
     /// Bytes of all segments, reserved space included.
@@ -65,7 +70,36 @@ pub(crate) fn last_seq(home: &Arc<Home>, published: &Published) -> Result<Seq> {
     Ok(trail.next_seq() - 1)
 }
 
-pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
+/// What a handle that is asked again goes on from, so that it reads only what is new.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    trail: Trail,
+    /// The segment at whose beginning it began.
+    from: u64,
+    /// Bytes of the frames since then.
+    bytes: u64,
+}
+
+/// The journal from a floor on, as numbers.
+struct Journal {
+    next_seq: Seq,
+    durable_seq: Seq,
+    epoch: u64,
+    tail_bytes: u64,
+    active: u64,
+}
+
+/// How often a chain is looked at anew because the journal has gone on meanwhile.
+const LOOKS: u32 = 3;
+
+/// Sizes and positions. Links say how long sealed segments are, so of the journal no more is read than the active one: how large
+/// the tail is makes no difference, and damage in it is `verify`'s to find. Where links do not tell, all of the tail is read.
+pub(crate) fn gather(home: &Arc<Home>, kept: &mut Option<Kept>) -> Result<Stats> {
+    // A handle may outlive its cohort, and an empty directory would pass for a journal that nobody has written to.
+    if !home.dir.exists(names::COHORT)? {
+        let what = format!("the cohort {:?} is not there any more", home.owner.cohort);
+        return Err(Error::new(Kind::NotFound, what).at(home.dir.path()));
+    }
     let snapshot = match home.snapshot(names::SNAPSHOT) {
         Err(e) if e.is_corruption() => None,
         other => other?,
@@ -76,11 +110,13 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         _ => home.floor()?,
     };
     let watermark = snapshot.as_ref().map_or(0, |s| s.head.seq);
-    let mut trail = Trail::begin(home, floor, watermark, Published::default())?;
-    let mut tail_bytes = 0;
-    while let Some(header) = trail.next()? {
-        tail_bytes += header.frame_len();
-    }
+    let journal = match by_links(home, floor, watermark, kept) {
+        Ok(Some(journal)) => journal,
+        other => {
+            *kept = None;
+            other.and_then(|_| by_frames(home, floor, watermark))?
+        }
+    };
     let files = home.dir.names()?;
     let segments: Vec<u64> = files.iter().filter_map(|name| names::parse_segment(name)).collect();
     let mut segment_bytes = 0;
@@ -95,24 +131,95 @@ pub(crate) fn gather(home: &Arc<Home>) -> Result<Stats> {
         Err(e) if e.is_not_found() => 0,
         Err(e) => return Err(e),
     };
-    let scan = trail.scan();
     Ok(Stats {
         cohort: home.owner.cohort.clone(),
         fold: home.settings.fold.name(),
-        seq: trail.next_seq() - 1,
-        durable_seq: scan.durable_seq().max(watermark),
+        seq: journal.next_seq - 1,
+        durable_seq: journal.durable_seq.max(watermark),
         watermark,
-        epoch: scan.chain().epoch(),
+        epoch: journal.epoch,
         entries: snapshot.as_ref().map_or(0, |s| s.entries),
         snapshot_bytes: snapshot.as_ref().map_or(0, |s| s.len()),
+        snapshot_time_us: snapshot.as_ref().and_then(|_| snapshot_time_us(home)),
         segments: segments.len() as u64,
         segment_bytes,
-        tail_bytes,
+        tail_bytes: journal.tail_bytes,
         quarantined,
-        poisoned: home.dir.exists(&names::poison(scan.place().segment))?,
+        poisoned: home.dir.exists(&names::poison(journal.active))?,
         file_system: home.file_system.clone(),
         lock: home.settings.lock.name(),
         background_failure: None,
         mirror_failure: None,
+    })
+}
+
+/// When the snapshot was written, as its file says.
+fn snapshot_time_us(home: &Home) -> Option<i64> {
+    let (_, changed) = home.dir.open_read(names::SNAPSHOT, Names::Several).ok()?.stamp().ok()?;
+    i64::try_from(changed?.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
+}
+
+/// `None`: the links do not tell, for some are missing or do not join, or the journal does not stand still.
+fn by_links(
+    home: &Arc<Home>,
+    floor: Floor,
+    watermark: Seq,
+    kept: &mut Option<Kept>,
+) -> Result<Option<Journal>> {
+    for _ in 0..LOOKS {
+        let chain = Chain::resolve(&home.dir, &home.owner, floor, Access::Read)?;
+        let Some(active) = chain.active() else { return Ok(None) };
+        if !chain.strays.is_empty() || chain.missing.is_some() {
+            return Ok(None);
+        }
+        let index = |number| chain.segments.iter().position(|joint| joint.number == number);
+        // After a cut some of what was read may not be part of the journal any more.
+        let goes_on =
+            |kept: &Kept| kept.trail.scan().chain().epoch() == chain.epoch() && index(kept.from).is_some();
+        let mut at = match kept.take().filter(goes_on) {
+            Some(kept) => kept,
+            None => {
+                let begin = Floor::Seq(active.link.first_seq - 1);
+                let trail = Trail::begin(home, begin, watermark, Published::default())?;
+                Kept { from: trail.scan().place().segment, trail, bytes: 0 }
+            }
+        };
+        let Some(index) = index(at.from) else { continue };
+        let epoch = at.trail.scan().chain().epoch();
+        while let Some(header) = at.trail.next()? {
+            at.bytes += header.frame_len();
+        }
+        let scan = at.trail.scan();
+        if scan.chain().epoch() != epoch {
+            continue;
+        }
+        let sealed = chain.segments.range(1..=index).map(|next| next.link.previous_end);
+        let said = chain.segments.iter().map(|joint| joint.link.durable_seq).max().unwrap_or(0);
+        let journal = Journal {
+            next_seq: at.trail.next_seq(),
+            durable_seq: scan.durable_seq().max(said),
+            epoch,
+            tail_bytes: at.bytes + sealed.map(|end| end.saturating_sub(FRAMES_BEGIN)).sum::<u64>(),
+            active: scan.place().segment,
+        };
+        *kept = Some(at);
+        return Ok(Some(journal));
+    }
+    Ok(None)
+}
+
+fn by_frames(home: &Arc<Home>, floor: Floor, watermark: Seq) -> Result<Journal> {
+    let mut trail = Trail::begin(home, floor, watermark, Published::default())?;
+    let mut tail_bytes = 0;
+    while let Some(header) = trail.next()? {
+        tail_bytes += header.frame_len();
+    }
+    let scan = trail.scan();
+    Ok(Journal {
+        next_seq: trail.next_seq(),
+        durable_seq: scan.durable_seq(),
+        epoch: scan.chain().epoch(),
+        tail_bytes,
+        active: scan.place().segment,
     })
 }

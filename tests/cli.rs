@@ -9,9 +9,9 @@ use std::process::Stdio;
 use common::{Ended, Fixture, TALLYFOLD, feed, shares_memory};
 use serde_json::{Value, json};
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "create", "append", "delete", "get", "log", "history", "previous", "ls", "compact", "alter", "refold",
-    "verify", "stats", "demo",
+    "verify", "stats", "stress", "demo",
 ];
 
 fn settings(fixture: &Fixture, cohort: &str) -> Value {

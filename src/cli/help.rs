@@ -7,9 +7,9 @@ use super::Verb;
 /// Every verb that is not hidden stands in one of these.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Write", &["create", "append", "import", "delete", "once", "bundle", "lock"]),
-    ("Read", &["get", "ls", "log", "history", "previous"]),
+    ("Read", &["get", "ls", "log", "history", "previous", "plot"]),
     ("Look after", &["compact", "mirror", "alter", "refold", "verify"]),
-    ("Watch and try", &["stats", "doctor", "stress", "demo", "completions"]),
+    ("Watch and try", &["stats", "top", "doctor", "stress", "demo", "completions"]),
 ];
 
 /// The template of the whole help, as clap takes it.

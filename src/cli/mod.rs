@@ -18,10 +18,12 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mirror;
 pub(crate) mod once;
+pub(crate) mod plot;
 pub(crate) mod previous;
 pub(crate) mod refold;
 pub(crate) mod stats;
 pub(crate) mod stress;
+pub(crate) mod top;
 pub(crate) mod verify;
 
 pub(crate) mod again;
@@ -29,18 +31,22 @@ pub(crate) mod cohorts;
 pub(crate) mod config;
 pub(crate) mod cursor_file;
 pub(crate) mod exit;
+pub(crate) mod exposition;
 pub(crate) mod filter;
 pub(crate) mod help;
 pub(crate) mod input;
 pub(crate) mod interrupt;
 pub(crate) mod key;
+pub(crate) mod listen;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod picture;
 pub(crate) mod pretty;
 pub(crate) mod progress;
 pub(crate) mod random;
 pub(crate) mod record;
 pub(crate) mod records;
+pub(crate) mod screen;
 pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod style;
@@ -83,6 +89,8 @@ pub(crate) enum Verb {
     Log(log::Args),
     /// Print the records of a key that are still there
     History(history::Args),
+    /// Draw how a metric goes, as curves in the terminal
+    Plot(plot::Args),
     /// Print the newest earlier entry with certain fields
     Previous(previous::Args),
     /// List the cohorts of the store, or the keys of one
@@ -103,6 +111,8 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     /// Print sizes and positions
     Stats(stats::Args),
+    /// Watch what the cohorts do, on a screen of its own
+    Top(top::Args),
     /// Try whether a directory is good for many writers
     Doctor(doctor::Args),
     /// Print what a shell needs to complete this command

@@ -10,12 +10,36 @@ use super::fork::Kept;
 #[cfg(test)]
 pub(super) use super::layout::adopt;
 pub(crate) use super::layout::prepare;
-use super::layout::{Append, Durability, MAGIC, Mapped, SIZE, VERSION, map};
-use super::slots::{claim, is_locked, unlock_byte};
+use super::layout::{Append, Durability, MAGIC, Mapped, SIZE, VERSION, is_same, map, map_read_only};
+use super::slots::{claim, count_locked, is_locked, unlock_byte};
 use super::word::{Owner, Word};
-use super::{Dir, LockFile, Patience, futex};
+use super::{Counts, Dir, LockFile, Names, Patience, Stripe, boot_id, futex};
+use crate::counters::Counters;
 use crate::error::{Error, Kind, Result};
 use crate::names;
+
+/// What is counted in a cohort, for a process that is not attached. `None`: there is no control, or it tells of another start of
+/// the system or another directory.
+pub(crate) fn read_counters(dir: &Dir) -> Result<Option<Counters>> {
+    let found = dir.open_read(names::CONTROL, Names::One).and_then(|control| {
+        let lock = dir.open_read(names::LOCK, Names::One)?;
+        Ok((control, lock))
+    });
+    let (file, lock) = match found {
+        Ok((file, lock)) if file.len()? == SIZE => (file, lock),
+        Ok(_) => return Ok(None),
+        Err(e) if e.is_not_found() => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mapped = map_read_only(&file)?;
+    let layout = mapped.layout();
+    let ((device, control_inode), (_, lock_inode)) = (file.identity()?, lock.identity()?);
+    if !is_same(&layout.identity.0, boot_id(), [control_inode, lock_inode, device]) {
+        return Ok(None);
+    }
+    let counters = layout.counts.read();
+    Ok(Some(Counters { attached: count_locked(file.inner(), &layout.slots.0).ok(), ..counters }))
+}
 
 /// Control as an attached process has it.
 pub(crate) struct Control {
@@ -93,10 +117,39 @@ impl Control {
         Some(self.ends().read()).filter(|end| end.segment != 0)
     }
 
-    /// The append lock, waiting for it as long as there is patience left.
+    /// The append lock, if it is free.
     #[inline]
-    pub(crate) fn lock_append(&self, patience: &Patience) -> Result<Owned<'_>> {
-        self.lock(&self.append().lock, patience)
+    pub(crate) fn try_lock_append(&self) -> Option<Owned<'_>> {
+        let word = &self.append().lock;
+        word.try_lock(self.me).then(|| Owned(word))
+    }
+
+    /// The append lock, which was not free a moment ago; and whether it had to be slept for.
+    #[cold]
+    pub(crate) fn wait_append(&self, patience: &Patience) -> Result<(Owned<'_>, bool)> {
+        let word = &self.append().lock;
+        match word.wait(self.me, patience, |owner| self.is_alive(owner)) {
+            Ok(slept) => Ok((Owned(word), slept)),
+            Err(owner) => Err(self.timed_out(owner, patience)),
+        }
+    }
+
+    /// Where all attached processes count.
+    #[inline]
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.mapped.layout().counts
+    }
+
+    /// Where this one counts what it does under the append lock.
+    #[inline]
+    pub(crate) fn stripe(&self) -> &Stripe {
+        self.counts().stripe(self.me.slot())
+    }
+
+    /// How many handles are attached, this one among them.
+    pub(crate) fn attached(&self) -> Option<u64> {
+        // Our own lock does not stand in our own way.
+        count_locked(self.file.file()?, &self.mapped.layout().slots.0).ok().map(|others| others + 1)
     }
 
     /// The lock of those who make spares and reserve space.

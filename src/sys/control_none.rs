@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::ends::{End, Ends};
-use super::{Dir, LockFile, Patience};
+use super::{Counts, Dir, LockFile, Patience, Stripe};
+use crate::counters::Counters;
 use crate::error::{Error, Kind, Result};
 
 pub(crate) enum Control {}
@@ -15,6 +16,10 @@ pub(crate) enum Owned<'a> {
 
 pub(crate) fn prepare(dir: &Dir, _lock: &LockFile, _doubt: impl FnOnce() -> Result<()>) -> Result<()> {
     Err(Error::new(Kind::UnsafeFileSystem, "refused: the lock class `memory` needs Linux").at(dir.path()))
+}
+
+pub(crate) fn read_counters(_dir: &Dir) -> Result<Option<Counters>> {
+    Ok(None)
 }
 
 #[cfg(all(test, unix))]
@@ -35,7 +40,23 @@ impl Control {
         match *self {}
     }
 
-    pub(crate) fn lock_append(&self, _patience: &Patience) -> Result<Owned<'_>> {
+    pub(crate) fn try_lock_append(&self) -> Option<Owned<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn wait_append(&self, _patience: &Patience) -> Result<(Owned<'_>, bool)> {
+        match *self {}
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        match *self {}
+    }
+
+    pub(crate) fn stripe(&self) -> &Stripe {
+        match *self {}
+    }
+
+    pub(crate) fn attached(&self) -> Option<u64> {
         match *self {}
     }
 

@@ -3,20 +3,21 @@
 //! Everything in it is an atomic, so a process that scribbles over it can make others fail, but not misbehave in Rust's sense.
 //! Who may change what stands at each field.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::counters::Counts;
 use super::ends::{End, Ends};
 use super::slots::{SLOTS, Slot};
 use super::word::Word;
-use super::{Dir, File, LockFile, boot_id};
+use super::{Dir, File, LockFile, boot_id, wall_clock_us};
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"TALLYCTL");
 /// Of this layout. Another one is rebuilt by whoever is alone, and refused by the others.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 pub(super) const SIZE: u64 = size_of::<Layout>() as u64;
 
 #[repr(C, align(128))]
@@ -29,6 +30,8 @@ pub(super) struct Layout {
     pub(super) durability: Lines<Durability>,
     pub(super) ready: Lines<Ready>,
     pub(super) slots: Lines<[Slot; SLOTS as usize]>,
+    /// See there for who writes what. Behind all else: no line of it is one that appends wait for.
+    pub(super) counts: Counts,
 }
 
 /// Whose control this is. Written by who is alone with the cohort (has the exclusive lock on `lock`), before `ready`.
@@ -85,7 +88,7 @@ pub(super) struct Ready {
     pub(super) spare: AtomicU64,
 }
 
-/// A cohort's control in this process's memory.
+/// A cohort's control in this process's memory, which may be a read-only mapping.
 pub(super) struct Mapped {
     map: MmapRaw,
 }
@@ -122,14 +125,7 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     let (device, control_inode) = file.identity()?;
     let (_, lock_inode) = lock.identity()?;
     let boot = boot_id();
-    let same = identity.ready.load(Ordering::Acquire) == 1
-        && identity.magic.load(Ordering::Relaxed) == MAGIC
-        && identity.version.load(Ordering::Relaxed) == VERSION
-        && boot != [0; 16]
-        && is_boot(identity, boot)
-        && identity.control_inode.load(Ordering::Relaxed) == control_inode
-        && identity.lock_inode.load(Ordering::Relaxed) == lock_inode
-        && identity.device.load(Ordering::Relaxed) == device;
+    let same = is_same(identity, boot, [control_inode, lock_inode, device]);
     let (append, sync) = (&layout.append.0, &layout.durability.0);
     if same && (sync.poisoned.load(Ordering::Relaxed) | sync.syncing.load(Ordering::Relaxed)) != 0 {
         doubt()?;
@@ -153,6 +149,10 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     ] {
         number.store(0, Ordering::Relaxed);
     }
+    // What was counted here stays counted.
+    if !same {
+        layout.counts.reset(wall_clock_us());
+    }
     identity.version.store(VERSION, Ordering::Relaxed);
     for (word, bytes) in identity.boot.iter().zip(boot.as_chunks::<8>().0) {
         word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
@@ -163,6 +163,20 @@ pub(crate) fn prepare(dir: &Dir, lock: &LockFile, doubt: impl FnOnce() -> Result
     identity.magic.store(MAGIC, Ordering::Relaxed);
     identity.ready.store(1, Ordering::Release);
     Ok(())
+}
+
+/// Whether what stands there was made for this directory, in this layout and this start of the system.
+pub(super) fn is_same(identity: &Identity, boot: [u8; 16], inodes_and_device: [u64; 3]) -> bool {
+    // A relaxed load and a fence, for a reader's mapping may be read-only: there Rust allows no other load of an atomic.
+    let ready = identity.ready.load(Ordering::Relaxed) == 1;
+    fence(Ordering::Acquire);
+    let known = [&identity.control_inode, &identity.lock_inode, &identity.device];
+    ready
+        && identity.magic.load(Ordering::Relaxed) == MAGIC
+        && identity.version.load(Ordering::Relaxed) == VERSION
+        && boot != [0; 16]
+        && is_boot(identity, boot)
+        && known.map(|number| number.load(Ordering::Relaxed)) == inodes_and_device
 }
 
 /// Makes a copied control one of this directory: then it is what a dead process has left here.
@@ -198,6 +212,15 @@ pub(super) fn map(file: &File) -> Result<Mapped> {
     let map = MmapOptions::new()
         .len(size_of::<Layout>())
         .map_raw(file.inner())
+        .map_err(|e| Error::io("cannot map", file.path(), e))?;
+    Ok(Mapped { map })
+}
+
+/// Maps it for one who changes nothing. Only relaxed loads are allowed there.
+pub(super) fn map_read_only(file: &File) -> Result<Mapped> {
+    let map = MmapOptions::new()
+        .len(size_of::<Layout>())
+        .map_raw_read_only(file.inner())
         .map_err(|e| Error::io("cannot map", file.path(), e))?;
     Ok(Mapped { map })
 }

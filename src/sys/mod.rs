@@ -24,6 +24,7 @@ mod clock_here;
 #[cfg_attr(all(target_os = "linux", not(tallyfold_portable)), path = "control_linux.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(tallyfold_portable))), path = "control_none.rs")]
 mod control;
+mod counters;
 #[cfg_attr(all(unix, not(tallyfold_portable)), path = "dir_unix.rs")]
 #[cfg_attr(not(all(unix, not(tallyfold_portable))), path = "dir_portable.rs")]
 mod dir;
@@ -100,7 +101,8 @@ pub use child::end_with_parent;
 #[cfg(all(test, unix))]
 pub(crate) use clock_here::set_clock;
 pub(crate) use clock_here::wall_clock_us;
-pub(crate) use control::{Control, Owned, prepare as prepare_control};
+pub(crate) use control::{Control, Owned, prepare as prepare_control, read_counters};
+pub(crate) use counters::{Counts, Held, Stripe, count};
 pub(crate) use dir::{Dir, page_size};
 pub(crate) use ends::End;
 pub(crate) use exclusion::{Answer, ask_another_process};

@@ -1,6 +1,7 @@
 //! The slots of `control`: who is attached. A process has a slot as long as it has the lock on the slot's byte, which belongs to
 //! an open file description: so the kernel tells, in any pid namespace, whether it lives.
 
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -67,9 +68,19 @@ pub(super) fn unlock_byte(file: &Kept, slot: u32) {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
 }
 
+/// How many slots are locked by other open file descriptions. Only those that somebody has ever had are asked about.
+pub(super) fn count_locked(file: &File, slots: &[Slot]) -> std::io::Result<u64> {
+    let used = (0u32..).zip(slots).filter(|(_, entry)| entry.incarnation.load(Ordering::Relaxed) != 0);
+    used.map(|(slot, _)| is_byte_locked(file, slot).map(u64::from)).sum()
+}
+
 /// Whether another open file description has locked a slot's byte.
 pub(super) fn is_locked(file: &Kept, slot: u32) -> std::io::Result<bool> {
     let Some(file) = file.file() else { return Ok(true) };
+    is_byte_locked(file, slot)
+}
+
+fn is_byte_locked(file: &File, slot: u32) -> std::io::Result<bool> {
     let mut range = byte(slot, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the kernel writes into the struct, which is ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } {

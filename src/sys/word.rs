@@ -86,11 +86,17 @@ impl Word {
         patience: &Patience,
         is_alive: impl Fn(Owner) -> bool,
     ) -> Result<(), Owner> {
-        if self.try_lock(me) { Ok(()) } else { self.wait(me, patience, is_alive) }
+        if self.try_lock(me) { Ok(()) } else { self.wait(me, patience, is_alive).map(|_| ()) }
     }
 
+    /// The same, where it was not free at the first look. `true`: it had to be slept for.
     #[cold]
-    fn wait(&self, me: Owner, patience: &Patience, is_alive: impl Fn(Owner) -> bool) -> Result<(), Owner> {
+    pub(super) fn wait(
+        &self,
+        me: Owner,
+        patience: &Patience,
+        is_alive: impl Fn(Owner) -> bool,
+    ) -> Result<bool, Owner> {
         let mut seen = None;
         // Who has slept takes the lock with the bit set: there may be others asleep, and nobody else knows of them now.
         let mut asleep = 0;
@@ -100,7 +106,7 @@ impl Word {
             while turns < SPINS {
                 let word = self.0.load(Ordering::Relaxed);
                 if Owner::of(word).is_none() && self.swap(word, me.0 | word & ASLEEP | asleep) {
-                    return Ok(());
+                    return Ok(asleep != 0);
                 }
                 (0..pause).for_each(|_| spin_loop());
                 turns += pause;
@@ -110,7 +116,7 @@ impl Word {
             let Some(owner) = Owner::of(word) else { continue };
             if seen == Some(owner) && !is_alive(owner) {
                 if self.swap(word, me.0 | ASLEEP) {
-                    return Ok(());
+                    return Ok(true);
                 }
                 continue;
             }

@@ -37,8 +37,8 @@ SNAPSHOTS = [
     Bug(
         "two compact at once",
         "src/compact.rs",
-        "let Some(_held) = ⟦lock.try_exclusive()?⟧ else { return Ok(Compaction::Busy) };\n    fold_all",
-        "match lock.try_exclusive()? { None => return fold_all(attachment, timeout, between), held => held }",
+        "let Some(_held) = ⟦lock.try_exclusive()?⟧ else { return Ok(Compaction::Busy) };\n    fold_and_count",
+        "match lock.try_exclusive()? { None => return fold_and_count(attachment, timeout, between), held => held }",
         file("compact", "while_another_compacts"),
     ),
     Bug(

@@ -204,9 +204,9 @@ TOO_EARLY = [
     Bug(
         "the leader acknowledges before it syncs",
         "src/durable.rs",
-        "⟦self.first_sync(control.durable_seq())⟧\n                .and_then",
+        "⟦let synced = self⟧\n                .first_sync(durable_seq)",
         "control.set_durable(end.next_seq.saturating_sub(1), control.unsynced_from());\n"
-        "self.first_sync(control.durable_seq())",
+        "let synced = self",
         FAILED,
     ),
     Bug(
@@ -364,7 +364,7 @@ REDUNDANT = [
     Bug(
         "the same, by a process alone",
         "src/cut.rs",
-        "poison(self.scan.place().segment));\n        ⟦let _ = self.home.dir.sync();⟧",
+        "make_mark(&self.home, &self.tally, self.scan.place().segment);\n        ⟦let _ = self.home.dir.sync();⟧",
         "",
         why="as above",
         **crashes("cuts"),

@@ -194,12 +194,20 @@ fn push_number(text: &mut String, mut number: u64) {
             break;
         }
     }
-    text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
+    push_ascii(text, &digits[from..]);
 }
 
-fn push_mark(text: &mut String, mark: u64) {
-    let nibble = |at: u32| char::from(b"0123456789abcdef"[(mark >> (4 * at) & 15) as usize]);
-    text.extend((0..16).rev().map(nibble));
+fn push_mark(text: &mut String, mut mark: u64) {
+    let mut digits = [0; 16];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(mark & 15) as usize];
+        mark >>= 4;
+    }
+    push_ascii(text, &digits);
+}
+
+fn push_ascii(text: &mut String, ascii: &[u8]) {
+    text.push_str(std::str::from_utf8(ascii).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -115,8 +115,13 @@ pub(super) fn show(terms: &Terms<'_>, rounds: &[Round], json: bool) -> Result<()
             out.write_all(heading(terms, rounds).as_bytes())?;
             write_table(&mut out, rounds)?;
             writeln!(out)?;
+            let style = Style::stdout();
             for round in rounds {
-                writeln!(out, "{}", sentence(round))?;
+                let sentence = sentence(round);
+                match round.is_clean() && round.outcome.lost == 0 {
+                    true => writeln!(out, "{}", style.green(sentence))?,
+                    false => writeln!(out, "{}", style.red(sentence))?,
+                }
             }
         }
     }
