@@ -43,7 +43,7 @@ and with --once one.
 
 Examples:
   tallyfold top --once --every 200ms
-  tallyfold top --json --once --every 200ms | jq -c '.cohorts[] | [.cohort, .records_s, .tail_bytes]'")]
+  tallyfold top --json --once | jq -c '.cohorts[] | [.cohort, .records_s, .tail_bytes]'")]
 pub(crate) struct Args {
     /// How often to look, such as 1s, 200ms or 1m
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
