@@ -145,10 +145,10 @@ pub(crate) fn runs_here() -> bool {
 }
 
 /// Makes [`runs_here`] true until it is dropped.
-struct Running;
+pub(crate) struct Running;
 
 impl Running {
-    fn begin() -> Running {
+    pub(crate) fn begin() -> Running {
         RUNNING.set(true);
         Running
     }
@@ -280,7 +280,8 @@ fn is_damaged(home: &Home) -> Result<bool> {
     }
 }
 
-fn write(
+/// Writes a view into a temporary file as a snapshot with the watermark `through`, and reads it back.
+pub(crate) fn write(
     home: &Home,
     view: &View,
     through: Seq,

@@ -108,7 +108,8 @@ impl Journal {
         cut.map(|()| Turn::Again)
     }
 
-    fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
+    /// The same into a segment that may have no name yet: then its name is the commit point.
+    pub(crate) fn cut_into(&mut self, spare: &Segment, end: Place) -> Result<()> {
         let mut from = end;
         // The number of the segment, for that is used once: also if a power cut takes a link that readers have seen. The name is
         // on the medium by then, and so are frames that were carried; only a spare without any is ever used again.

@@ -187,10 +187,17 @@ impl Journal {
             // A copy of the directory may have holes, and a store into a hole of a full disk would be SIGBUS.
             active.segment.reserve_again()?;
         }
-        let mut journal = Journal {
+        let mut journal = Journal { control, tally, ..Journal::over(home, scan) };
+        journal.open_window();
+        Ok(journal)
+    }
+
+    /// A journal without shared memory, known as far as a scan has come.
+    pub(crate) fn over(home: Arc<Home>, scan: Scan) -> Journal {
+        Journal {
             home,
-            control,
-            tally,
+            control: None,
+            tally: Tally::new(None),
             scan,
             attached: false,
             sync_failed: false,
@@ -199,9 +206,7 @@ impl Journal {
             wrote: 0,
             looked_at: (0, 0),
             spare: None,
-        };
-        journal.open_window();
-        Ok(journal)
+        }
     }
 
     /// The first seq that no record has yet.
@@ -395,7 +400,7 @@ impl Journal {
         let Some(control) = &self.control else { return self.catch_up(true) };
         let end = control.ends().current();
         if !control.ends().is_settled() || end.segment == 0 {
-            return self.repair(&end);
+            return self.recover(&end);
         }
         let poisoned = control.is_poisoned();
         if !self.scan.jump(&end)? {
@@ -409,7 +414,7 @@ impl Journal {
     /// is there. A whole frame counts, for readers may have seen it; so does a link; anything else is cut off. A death in
     /// here changes nothing, and the next one begins again.
     #[cold]
-    fn repair(&mut self, end: &End) -> Result<Turn<()>> {
+    fn recover(&mut self, end: &End) -> Result<Turn<()>> {
         // If nothing is known, this process has read the journal when it attached, and goes on from there.
         let known = end.segment != 0 && self.scan.jump(end)?;
         self.attached = false;

@@ -49,6 +49,7 @@
 // The modules, in the order a record travels.
 mod alter;
 mod attach;
+mod backup;
 mod bundle;
 mod chain;
 mod cohort;
@@ -90,6 +91,7 @@ mod ready;
 mod record;
 mod recover;
 mod refold;
+mod repair;
 mod retire;
 mod scan;
 mod segment;
@@ -111,6 +113,7 @@ mod value;
 mod verify;
 mod view;
 
+pub use backup::{BackedUp, Backup, Copied, Progress, RestoredCohort};
 pub use bundle::{Bundle, BundleFile, NewBundle};
 pub use cohort::{Cohort, Expect};
 pub use compact::Compaction;
@@ -126,6 +129,7 @@ pub use key::{Prefix, key, key_parts};
 pub use mirror::{Mirror, Mirrored};
 pub use previous::Query;
 pub use record::{Batch, Kind, MAX_KEY_BYTES, Record, RecordRef, Seq};
+pub use repair::{KeyRange, RepairPlan, Repaired, SeqRange, WentBack};
 pub use settings::{LockClass, Retain, Settings};
 pub use stats::Stats;
 pub use store::Store;

@@ -32,6 +32,8 @@ pub(crate) const USER_LOCK: &str = "user.lock";
 pub(crate) const CONTROL: &str = "control";
 pub(crate) const SNAPSHOT: &str = "snapshot.json";
 pub(crate) const SNAPSHOT_PREV: &str = "snapshot.prev.json";
+/// The last document of a backup.
+pub(crate) const BACKUP: &str = "backup.json";
 pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const BUNDLES: &str = "bundles";
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -115,6 +117,21 @@ pub(crate) fn parse_temporary(name: &str) -> Option<Purpose> {
 /// A damaged snapshot in quarantine.
 pub(crate) fn damaged_snapshot(random: u64) -> String {
     format!("snapshot.{random:016x}.json")
+}
+
+/// A file that a repair has set aside, if its own name is taken in quarantine.
+pub(crate) fn set_aside(name: &str, random: u64) -> String {
+    format!("{name}.{random:016x}")
+}
+
+/// A backup, or a store that is restored from one, while it is filled.
+pub(crate) fn incomplete(name: &str, random: u64) -> String {
+    format!(".{name}.{random:016x}.incomplete")
+}
+
+/// The records in quarantine that a repair could still read.
+pub(crate) fn rescued(random: u64) -> String {
+    format!("rescued.{random:016x}.jsonl")
 }
 
 pub(crate) fn new_cohort(random: u64) -> String {

@@ -30,7 +30,7 @@ pub(crate) fn judge(scan: &Scan, watermark: Seq, dir: &std::path::Path) -> Resul
             .at(&dir.join(crate::names::segment(missing.number)))
             .in_segment(missing.number)
             .at_seq(place.next_seq)
-            .advise("put the file back; nothing was changed"));
+            .advise("put the file back, or see what `tallyfold repair` would keep; nothing was changed"));
     }
     let mut durable = watermark.max(scan.durable_seq());
     if let Some(linked) = scan.linked() {
@@ -74,7 +74,8 @@ pub(crate) fn judge(scan: &Scan, watermark: Seq, dir: &std::path::Path) -> Resul
         (None, None) => Error::corruption(format!("no segment of the journal is left: {lost}")).at(dir),
     };
     Err(error.at_seq(place.next_seq).advise(
-        "restore the file from a copy; records before it can still be read (`tallyfold log`), and nothing was changed",
+        "restore the file from a copy, or see what `tallyfold repair` would keep; records before it can still be read \
+         (`tallyfold log`), and nothing was changed",
     ))
 }
 
@@ -85,5 +86,5 @@ pub(crate) fn no_way_on(place: &Place, dir: &std::path::Path) -> Error {
         .in_segment(place.segment)
         .at_offset(place.offset)
         .at_seq(place.next_seq)
-        .advise("nothing was changed; keep a copy of the cohort's directory")
+        .advise("nothing was changed; keep a copy of the cohort's directory, and see what `tallyfold repair` would keep")
 }

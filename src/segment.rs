@@ -112,7 +112,7 @@ impl Damaged {
             .at(&path)
             .in_segment(self.number)
             .at_offset(self.offset)
-            .advise("restore the file from a copy; nothing was changed")
+            .advise("restore the file from a copy, or see what `tallyfold repair` would keep; nothing was changed")
     }
 }
 

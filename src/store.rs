@@ -15,7 +15,7 @@ use crate::record::Seq;
 use crate::refold;
 use crate::segment::{Owner, Segment};
 use crate::settings::{DOCUMENT_VERSION, LockClass, Settings};
-use crate::sys::{self, Dir, LockFile, Names};
+use crate::sys::{self, Dir, LockFile, Names, Reach};
 
 /// The most that `store.json` and `cohort.json` may hold.
 const DOCUMENT_BYTES: u64 = 1 << 20;
@@ -168,7 +168,23 @@ impl Store {
         Ok(Cohort::new(self.home(Arc::new(dir), name, settings)?))
     }
 
-    fn home(&self, dir: Arc<Dir>, name: &str, settings: Settings) -> Result<Arc<Home>> {
+    /// A cohort's directory.
+    pub(crate) fn directory(&self, name: &str) -> Result<Dir> {
+        self.dir.sub(&names::cohort_directory(name)?)
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        sys::file_system(&self.dir).map_or(Reach::Unknown, |system| system.reach)
+    }
+
+    /// Settings with the class of lock that they get here.
+    pub(crate) fn fitted(&self, mut settings: Settings) -> Result<Settings> {
+        settings.check()?;
+        settings.lock = self.fitting(settings.lock)?;
+        Ok(settings)
+    }
+
+    pub(crate) fn home(&self, dir: Arc<Dir>, name: &str, settings: Settings) -> Result<Arc<Home>> {
         let system = sys::file_system(&dir)?;
         Ok(Arc::new(Home {
             dir,
@@ -248,11 +264,21 @@ impl Store {
     /// still there), `is_invalid` if the new fold or `max_body_bytes` refuses a record ([`Error::seq`]).
     pub fn refold(&self, cohort: &str, new: &str, mut settings: Settings) -> Result<Seq> {
         settings.check()?;
-        let directory = names::cohort_directory(new)?;
+        names::cohort_directory(new)?;
         let old = self.cohort(cohort)?;
         settings.lock = self.fitting(settings.lock)?;
+        self.make_new(new, |dir| {
+            self.fill(dir, new, &settings)?;
+            let home = self.home(Arc::clone(dir), new, settings.clone())?;
+            refold::run(&old, &home)
+        })
+    }
+
+    /// Makes a cohort that is filled from elsewhere; refused if its name is taken.
+    pub(crate) fn make_new<T>(&self, name: &str, mut fill: impl FnMut(&Arc<Dir>) -> Result<T>) -> Result<T> {
+        let directory = names::cohort_directory(name)?;
         let taken = || {
-            let what = format!("there is a cohort {new:?} already");
+            let what = format!("there is a cohort {name:?} already");
             Error::new(Kind::Conflict, what).at(self.path()).advise("choose another name, or remove it")
         };
         if self.dir.exists(&directory)? {
@@ -260,13 +286,8 @@ impl Store {
         }
         self.remove_abandoned()?;
         for _ in 0..CREATE_TRIES {
-            let made = self.make(&directory, |dir| {
-                self.fill(dir, new, &settings)?;
-                let home = self.home(Arc::clone(dir), new, settings.clone())?;
-                refold::run(&old, &home)
-            });
-            match made? {
-                Made::Whole(last) => return Ok(last),
+            match self.make(&directory, &mut fill)? {
+                Made::Whole(made) => return Ok(made),
                 Made::Taken => return Err(taken()),
                 Made::Lost => {}
             }
@@ -382,7 +403,9 @@ fn remove_with_content(parent: &Dir, dir: &Dir, name: &str) -> Result<()> {
 pub(crate) fn settings(dir: &Dir) -> Result<Settings> {
     let text = read_document(dir, names::COHORT, Names::One)?;
     let settings = Settings::from_json(&text).map_err(|e| match e.kind() {
-        Kind::Invalid => e.become_kind(Kind::Corruption, "the cohort's document is damaged"),
+        Kind::Invalid => e
+            .become_kind(Kind::Corruption, "the cohort's document is damaged")
+            .advise("restore it from a copy, or see what `tallyfold repair` would write in its place"),
         _ => e,
     });
     settings.map_err(|e| e.at(&dir.path().join(names::COHORT)))
@@ -408,7 +431,7 @@ fn uuid(number: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
     let number = u128::from_str_radix(&hex, 16).ok()?;
     (hex.len() == 32 && text.len() == 36).then(|| number.to_be_bytes())

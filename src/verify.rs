@@ -49,7 +49,7 @@ impl Report {
 }
 
 /// One thing that a check found.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -95,42 +95,45 @@ pub(crate) fn run(home: &Arc<Home>, timeout: Duration) -> Result<Report> {
         Err(_) => None,
     };
     sys::reached("compactor held off");
-    let mut check = Check {
-        home,
-        report: Report {
-            records: (0, 0),
-            frames: 0,
-            segments: 0,
-            entries: 0,
-            bundles: 0,
-            findings: Vec::new(),
-        },
-    };
-    if let Err(e) = &compact_lock {
+    check(home, compact_lock.as_ref().err())
+}
+
+/// The check itself, by who holds the compactor off, or is it.
+pub(crate) fn check(home: &Arc<Home>, no_compact_lock: Option<&Error>) -> Result<Report> {
+    let mut check = Check::new(home);
+    if let Some(e) = no_compact_lock {
         check.damage(e);
     }
     if let Err(e) = home.dir.open_read(names::LOCK, Names::One) {
         check.damage(&e);
     }
-    let snapshot = check.snapshot(names::SNAPSHOT);
-    let previous = check.snapshot(names::SNAPSHOT_PREV);
-    check.report.entries = snapshot.as_ref().map_or(0, |s| s.entries);
-    if snapshot.is_none() && previous.is_some() && !check.report.is_damaged() {
-        check.damage(
-            &Error::corruption("snapshot.json is missing, and there is a previous one").at(home.dir.path()),
-        );
-    }
-    check.segments()?;
-    check.journal(snapshot.as_ref().or(previous.as_ref()).map_or(0, |s| s.head.seq))?;
-    if let Some(snapshot) = &snapshot {
-        check.folded(snapshot, previous)?;
-    }
-    check.leftovers()?;
-    check.report.findings.sort_by_key(|finding| finding.severity);
-    Ok(check.report)
+    check.all()
 }
 
-fn finding(severity: Severity, e: &Error) -> Finding {
+/// The check of a copy, which nobody locks.
+pub(crate) fn contents(home: &Arc<Home>) -> Result<Report> {
+    Check::new(home).all()
+}
+
+/// Whether the snapshot is whole and not what its records fold into.
+pub(crate) fn contradiction(home: &Arc<Home>) -> Result<bool> {
+    let mut check = Check::new(home);
+    let (snapshot, previous) = (check.snapshot(names::SNAPSHOT), check.snapshot(names::SNAPSHOT_PREV));
+    match &snapshot {
+        Some(snapshot) if !check.report.is_damaged() => {
+            check.folded(snapshot, previous)?;
+            // Where the journal is damaged nothing can be said of it.
+            let found = |finding: &Finding| finding.what.starts_with(CONTRADICTS);
+            Ok(check.report.findings.iter().any(found))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// What the finding of an entry begins with that its records do not fold into.
+const CONTRADICTS: &str = "the entry of ";
+
+pub(crate) fn finding(severity: Severity, e: &Error) -> Finding {
     Finding {
         severity,
         what: e.what().to_string(),
@@ -146,7 +149,31 @@ struct Check<'a> {
     report: Report,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(home: &'a Arc<Home>) -> Check<'a> {
+        let report =
+            Report { records: (0, 0), frames: 0, segments: 0, entries: 0, bundles: 0, findings: Vec::new() };
+        Check { home, report }
+    }
+
+    fn all(mut self) -> Result<Report> {
+        let snapshot = self.snapshot(names::SNAPSHOT);
+        let previous = self.snapshot(names::SNAPSHOT_PREV);
+        self.report.entries = snapshot.as_ref().map_or(0, |s| s.entries);
+        if snapshot.is_none() && previous.is_some() && !self.report.is_damaged() {
+            let what = "snapshot.json is missing, and there is a previous one";
+            self.damage(&Error::corruption(what).at(self.home.dir.path()));
+        }
+        self.segments()?;
+        self.journal(snapshot.as_ref().or(previous.as_ref()).map_or(0, |s| s.head.seq))?;
+        if let Some(snapshot) = &snapshot {
+            self.folded(snapshot, previous)?;
+        }
+        self.leftovers()?;
+        self.report.findings.sort_by_key(|finding| finding.severity);
+        Ok(self.report)
+    }
+
     fn damage(&mut self, e: &Error) {
         self.find(Severity::Damage, e);
     }
@@ -254,7 +281,7 @@ impl Check<'_> {
             let line = line?;
             let expected = replayed.next().transpose()?;
             if expected.as_ref().is_none_or(|(key, entry)| (key, *entry) != (&line.key, line.entry)) {
-                let what = format!("the entry of {:?} is not what its records fold into", line.key);
+                let what = format!("{CONTRADICTS}{:?} is not what its records fold into", line.key);
                 self.damage(
                     &Error::corruption(what)
                         .at(&self.home.dir.path().join(names::SNAPSHOT))
@@ -264,7 +291,7 @@ impl Check<'_> {
             }
         }
         if let Some((key, entry)) = replayed.next().transpose()? {
-            let what = format!("the entry of {key:?} is missing");
+            let what = format!("{CONTRADICTS}{key:?} is missing");
             self.damage(
                 &Error::corruption(what).at(&self.home.dir.path().join(names::SNAPSHOT)).at_seq(entry.seq()),
             );
@@ -277,7 +304,8 @@ impl Check<'_> {
             let what = if names::parse_temporary(&name).is_some() {
                 "a temporary file: being written, or left by a process that died; the next compaction removes it"
             } else if names::parse_poison(&name).is_some() {
-                "a sync of this segment has failed: its records were carried on, or will be by the next append"
+                "a sync of this segment has failed, or a repair went on elsewhere: its records were carried on, or will be \
+                 by the next append"
             } else if name == names::QUARANTINE {
                 "bytes that were cut off are kept here"
             } else {

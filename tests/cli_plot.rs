@@ -42,7 +42,7 @@ fn each_run_is_a_curve_with_its_letter_and_what_it_has_come_to() {
     assert_eq!(lines.len(), 25, "{text}");
     assert!(lines.iter().all(|line| line.chars().count() <= 100) && !text.contains('\x1b'), "{text}");
     assert_eq!(lines[0], "loss of metrics");
-    assert!(lines[21].starts_with(" step") && lines[21].trim_end().ends_with("29"), "{text}");
+    assert!(lines[21].trim_start().starts_with("step") && lines[21].trim_end().ends_with("29"), "{text}");
     let legend: Vec<Vec<&str>> = lines[22..].iter().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(legend[0], ["curve", "last", "min", "max", "points"]);
     assert_eq!(legend[1], ["a", "run-1", "0.0550232", "0.0550232", "1", "30"]);
@@ -119,6 +119,10 @@ fn curves_are_named_by_the_fields_asked_for_and_lie_where_a_field_says() {
     ]));
     assert_eq!(found[0], ("TRAINING:run-1:-".to_string(), 1.0, json!(0.0)));
     assert_eq!(found.len(), 6);
+    let args = ["plot", "metrics", "step", "--json", "--where", "run_id=run-2", "--from", "3"];
+    let some: Vec<(String, Value)> =
+        points(fixture.run(&args)).into_iter().map(|(curve, _, y)| (curve, y)).collect();
+    assert_eq!(some, [("run-2".to_string(), json!(1.0)), ("run-2".to_string(), json!(2.0))]);
     let time = points(fixture.run(&["plot", "metrics", "step", "--json", "--x", "time"]));
     assert!(time.iter().all(|(_, x, _)| *x > 1.7e15));
     fixture
@@ -133,7 +137,7 @@ fn a_metric_that_no_record_has_ends_with_3_and_tells_those_there_are() {
     for args in [&["plot", "metrics", "los"][..], &["plot", "metrics", "los", "--json"]] {
         fixture.run(args).fails(3, &["\"los\"", "loss, outputs.auc, step"]);
     }
-    fixture.run(&["plot", "metrics", "loss", "--key", "run-1"]).fails(3, &["the key \"run-1\"", "no field"]);
+    fixture.run(&["plot", "metrics", "loss", "--key", "run-1"]).fails(3, &["of those asked for", "no field"]);
     fixture.ok(&["create", "empty"]);
     fixture.run(&["plot", "empty", "loss"]).fails(3, &["no record of \"empty\""]);
     fixture.run(&["plot", "nowhere", "loss"]).fails(3, &["nowhere"]);
@@ -162,6 +166,7 @@ fn of_a_series_the_points_it_keeps_are_drawn() {
     }
     fixture.run(&["plot", "curves", "acc"]).says(&["4 older points are not drawn"]).ok();
     fixture.run(&["plot", "curves", "acc", "--x", "step"]).fails(2, &["--x takes seq or count"]);
+    fixture.run(&["plot", "curves", "acc", "--where", "acc>0"]).fails(2, &["--key, --parts and --prefix"]);
     fixture.run(&["plot", "curves", "los"]).fails(3, &["acc, loss"]);
 }
 
@@ -227,7 +232,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn points_come_as_they_are_appended_until_ctrl_c() {
     let fixture = Fixture::new();
     for (cohort, settings) in
-        [("log", Settings::log()), ("series", Settings::from_json(r#"{"fold":"series"}"#).unwrap())]
+        [("log", Settings::log()), ("series", Settings::from_json(r#"{"fold":{"kind":"series"}}"#).unwrap())]
     {
         let cohort = fixture.library().create(cohort, settings).unwrap();
         cohort.append("k", &json!({"y": 1})).unwrap();

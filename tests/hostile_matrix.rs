@@ -271,6 +271,51 @@ struct Came {
     refused: usize,
     /// Of those, the error is about the damaged file.
     named: usize,
+    repaired: usize,
+}
+
+/// Repairs a copy, if anything is damaged: afterwards what is read was written, and the cohort goes on as if nothing were. One
+/// file was damaged, so no state is guessed at. Whether it was needed, and could be done.
+fn repaired(base: &Base, files: &Files, what: &str) -> bool {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    write_out(&dir, files);
+    let Ok(store) = Store::open_existing(dir.path()) else { return false };
+    let plan = match store.repair_plan("c", None) {
+        Ok(plan) => plan,
+        Err(e) => {
+            assert!(e.is_corruption() || e.is_unsupported() || e.is_invalid(), "{what}: no plan: {e:?}");
+            assert!(
+                e.path().is_some() || e.segment().is_some() || e.is_invalid(),
+                "{what}: which file? {e:?}"
+            );
+            return false;
+        }
+    };
+    if !plan.is_needed() {
+        return false;
+    }
+    assert!(plan.lost_keys().is_empty(), "{what}: {:?}", plan.lost_keys());
+    for record in plan.rescue() {
+        let record = record.unwrap();
+        let (key, json) = &base.written[record.seq() as usize - 1];
+        assert_eq!((record.key(), record.json()), (&key[..], json.as_deref()), "{what}: wrong data rescued");
+    }
+    let (next, told) = (plan.next_seq(), format!("{plan:?}"));
+    let done = plan.carry_out().unwrap_or_else(|e| panic!("{what}: {e:?}: {told}"));
+    assert!(!done.report.is_damaged(), "{what}: {:?}: {told}", done.report.findings);
+    let cohort = store.cohort("c").unwrap();
+    let view = cohort.view().unwrap();
+    assert_eq!(state(&view), base.states[view.seq() as usize], "{what}: wrong data after a repair: {told}");
+    for record in cohort.history(None, ..).unwrap() {
+        let record = record.unwrap();
+        let (key, json) = &base.written[record.seq() as usize - 1];
+        assert_eq!((record.key(), record.json()), (&key[..], json.as_deref()), "{what}: wrong data: {told}");
+    }
+    assert_eq!(cohort.last_seq().unwrap() + 1, next, "{what}: {told}");
+    assert_eq!(cohort.append("after", &1).unwrap(), next, "{what}: {told}");
+    cohort.compact().unwrap();
+    assert!(!cohort.verify().unwrap().is_damaged(), "{what}: {told}");
+    true
 }
 
 /// Judges one case. Panics if anything is read that was not written, or what is a torn tail is called corruption or the reverse.
@@ -280,6 +325,7 @@ fn judge(base: &Base, name: &str, damaged: &[u8], came: &mut Came, what: &str) {
     files.insert(name.to_string(), damaged.to_vec());
     write_out(&dir, &files);
     came.cases += 1;
+    came.repaired += usize::from(repaired(base, &files, what));
     let open = || Store::open_existing(dir.path()).and_then(|store| store.cohort("c"));
     let refused = |came: &mut Came, e: &Error| {
         assert!(
@@ -498,13 +544,15 @@ fn matrix(settings: Settings, title: &str) {
         }
     }
     println!(
-        "{title}: {:<20} {:>8} {:>8} {:>8} {:>8} {:>8}",
-        "", "cases", "whole", "earlier", "refused", "named"
+        "{title}: {:<20} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "", "cases", "whole", "earlier", "refused", "named", "repaired"
     );
     let mut all = Came::default();
     let line = |what: &str, came: &Came| {
-        let Came { cases, whole, earlier, refused, named } = came;
-        println!("{title}: {what:<36} {cases:>6} {whole:>6} {earlier:>6} {refused:>6} {named:>6}");
+        let Came { cases, whole, earlier, refused, named, repaired } = came;
+        println!(
+            "{title}: {what:<36} {cases:>6} {whole:>6} {earlier:>6} {refused:>6} {named:>6} {repaired:>6}"
+        );
     };
     for ((kind, damage), came) in &table {
         if came.cases > 0 {
@@ -521,6 +569,7 @@ fn matrix(settings: Settings, title: &str) {
         assert!(of.cases > 50, "{title}: {kind} was damaged only {} times", of.cases);
     }
     assert!(all.whole > 0 && all.earlier > 0 && all.refused > 0, "{title}: the matrix meets all outcomes");
+    assert!(all.repaired > 100, "{title}: only {} were repaired", all.repaired);
 }
 
 fn sum(a: Came, b: Came) -> Came {
@@ -530,6 +579,7 @@ fn sum(a: Came, b: Came) -> Came {
         earlier: a.earlier + b.earlier,
         refused: a.refused + b.refused,
         named: a.named + b.named,
+        repaired: a.repaired + b.repaired,
     }
 }
 

@@ -251,6 +251,16 @@ impl Cohort {
         }
     }
 
+    /// The versions that the state names for a key, newest first.
+    pub(crate) fn bundle_versions(&self, key: &str) -> Result<Vec<String>> {
+        Ok(match self.newest_bundle(key)? {
+            Newest::Is(record) => {
+                [record.committed.version].into_iter().chain(record.committed.previous).collect()
+            }
+            Newest::None | Newest::Unknown => Vec::new(),
+        })
+    }
+
     fn bundle_of_record(&self, key: &str, record: Record) -> Result<Bundle> {
         let Record { seq, nonfinite, committed, json } = record;
         let key_dir = self.home().dir.sub(names::BUNDLES)?.sub(&names::key_directory(key)?)?;

@@ -14,8 +14,7 @@ pub(crate) const NOT_FOUND: u8 = 3;
 pub(crate) const LOCK_TIMEOUT: u8 = 4;
 /// Something is damaged.
 pub(crate) const CORRUPTION: u8 = 5;
-/// Repaired, and something was lost. Nothing ends so yet.
-#[expect(dead_code, reason = "part of the contract; `repair` will end so")]
+/// Repaired, and something was lost.
 pub(crate) const REPAIRED_WITH_LOSS: u8 = 6;
 /// An expectation did not hold, or settings differ.
 pub(crate) const CONFLICT: u8 = 7;

@@ -237,6 +237,16 @@ impl Filter {
         self.all
     }
 
+    /// Whether nothing is asked of records but their keys.
+    pub(crate) fn asks_for_keys_alone(&self) -> bool {
+        self.query.is_none() && self.times == (i64::MIN..=i64::MAX) && self.to == Seq::MAX
+    }
+
+    /// Whether records of a key may be wanted.
+    pub(crate) fn holds_key(&self, key: &str) -> bool {
+        self.keys.hold(key)
+    }
+
     /// Whether a record is wanted, whatever its seq. What costs least is asked first: only few values are looked into.
     pub(crate) fn passes(&self, record: &RecordRef<'_>) -> bool {
         self.times.contains(&record.time_us())

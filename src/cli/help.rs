@@ -7,8 +7,8 @@ use super::Verb;
 /// Every verb that is not hidden stands in one of these.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Write", &["create", "append", "import", "delete", "once", "bundle", "lock"]),
-    ("Read", &["get", "ls", "log", "history", "previous", "plot"]),
-    ("Look after", &["compact", "mirror", "alter", "refold", "verify"]),
+    ("Read", &["get", "ls", "log", "history", "previous", "plot", "export"]),
+    ("Look after", &["compact", "mirror", "alter", "refold", "verify", "repair", "backup", "restore"]),
     ("Watch and try", &["stats", "top", "doctor", "stress", "demo", "completions"]),
 ];
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod alter;
 pub(crate) mod append;
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod compact;
 pub(crate) mod completions;
@@ -21,6 +22,8 @@ pub(crate) mod once;
 pub(crate) mod plot;
 pub(crate) mod previous;
 pub(crate) mod refold;
+pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod stats;
 pub(crate) mod stress;
 pub(crate) mod top;
@@ -109,6 +112,12 @@ pub(crate) enum Verb {
     Mirror(mirror::Args),
     /// Check every byte, changing nothing
     Verify(verify::Args),
+    /// Repair a damaged cohort; without --yes, say what that would do and what would be lost
+    Repair(repair::Args),
+    /// Copy cohorts to a new directory while writers go on, or check such a copy
+    Backup(backup::Args),
+    /// Make a store, or a cohort, of a backup
+    Restore(restore::Args),
     /// Print sizes and positions
     Stats(stats::Args),
     /// Watch what the cohorts do, on a screen of its own
@@ -130,11 +139,12 @@ pub(crate) enum Verb {
 
 fn exit_codes() -> String {
     use exit::{
-        CONFLICT, CORRUPTION, FAILURE, INTERRUPTED, LOCK_TIMEOUT, NOT_FOUND, OK, UNSAFE_FILE_SYSTEM, USAGE,
+        CONFLICT, CORRUPTION, FAILURE, INTERRUPTED, LOCK_TIMEOUT, NOT_FOUND, OK, REPAIRED_WITH_LOSS,
+        UNSAFE_FILE_SYSTEM, USAGE,
     };
     format!(
         "Exit codes: {OK} all well, {FAILURE} failure, {USAGE} usage, {NOT_FOUND} no such store, cohort or key, \
-         {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {CONFLICT} other settings, \
+         {LOCK_TIMEOUT} no lock in time, {CORRUPTION} damage, {REPAIRED_WITH_LOSS} repaired with loss, {CONFLICT} other settings, \
          {UNSAFE_FILE_SYSTEM} unsafe file system, {INTERRUPTED} Ctrl-C"
     )
 }

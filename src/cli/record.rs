@@ -148,7 +148,7 @@ fn value_of<'a>(record: &RecordRef<'a>) -> Value<'a> {
 }
 
 /// One JSON object and a newline. The value's text is not touched.
-fn json_line(record: &RecordRef<'_>) -> String {
+pub(crate) fn json_line(record: &RecordRef<'_>) -> String {
     let mut line = format!(
         r#"{{"seq":{},"time":"{}","key":{}"#,
         record.seq(),

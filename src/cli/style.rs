@@ -35,10 +35,6 @@ impl Style {
         Style { colors: colors(io::stdout().is_terminal()) }
     }
 
-    pub(crate) fn stderr() -> Style {
-        Style { colors: colors(io::stderr().is_terminal()) }
-    }
-
     /// Without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Style {

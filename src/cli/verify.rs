@@ -80,9 +80,10 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
     match verified {
         // Our reader went away: that ends it quietly.
         Err(failure) if failure.code == exit::OK => Err(failure),
-        _ if !damaged.is_empty() => {
-            Err(Failure::new(exit::CORRUPTION, format!("damaged: {}", damaged.join(", "))))
-        }
+        _ if !damaged.is_empty() => Err(Failure::new(
+            exit::CORRUPTION,
+            format!("damaged: {}; see what `tallyfold repair` would keep", damaged.join(", ")),
+        )),
         other => other,
     }
 }

@@ -126,7 +126,8 @@ pub(super) fn shared_memory(examination: &Examination, scratch: &Scratch) -> Res
     }
     let counted = count(examination, &room, "memory")?;
     let control = work::attach(&room)?;
-    let death = death(examination, &room, "hold-memory", |patience| control.lock_append(patience).map(drop))?;
+    let death =
+        death(examination, &room, "hold-memory", |patience| work::append_lock(&control, patience).map(drop))?;
     Ok(vec![counted.check("shared-memory", "a futex word"), death.check("shared-memory", "a futex word")])
 }
 

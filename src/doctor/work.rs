@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::files::whole;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::sys::{Control, Dir, File, LockFile, Patience};
+use crate::sys::{Control, Dir, File, LockFile, Owned, Patience};
 
 /// What stands in the file that is counted in: the count, and who is inside.
 pub(super) const COUNTED: &str = "counted";
@@ -44,12 +44,9 @@ pub fn work(task: &str, directory: &Path, turns: u64) -> Result<()> {
         }
         "memory" => {
             let control = attach(&dir)?;
-            count(&dir, turns, || match control.lock_append(&Patience::of(Duration::ZERO)) {
-                Ok(owned) => Ok((owned, false)),
-                Err(e) if e.is_lock_timeout() => {
-                    control.lock_append(&Patience::of(PATIENCE)).map(|owned| (owned, true))
-                }
-                Err(e) => Err(e),
+            count(&dir, turns, || match control.try_lock_append() {
+                Some(owned) => Ok((owned, false)),
+                None => control.wait_append(&Patience::of(PATIENCE)).map(|(owned, _)| (owned, true)),
             })
         }
         // Excludes nobody: what the others are held against.
@@ -60,7 +57,7 @@ pub fn work(task: &str, directory: &Path, turns: u64) -> Result<()> {
         }
         "hold-memory" => {
             let control = attach(&dir)?;
-            hold(control.lock_append(&Patience::of(PATIENCE))?)
+            hold(append_lock(&control, &Patience::of(PATIENCE))?)
         }
         "create" => create(&dir, turns),
         "read" => read(&dir),
@@ -193,4 +190,12 @@ fn tell(word: &str) -> Result<()> {
     writeln!(out, "{word}")
         .and_then(|()| out.flush())
         .map_err(|e| Error::invalid(format!("nobody listens any more: {e}")))
+}
+
+/// The append lock, as an append takes it.
+pub(super) fn append_lock<'a>(control: &'a Control, patience: &Patience) -> Result<Owned<'a>> {
+    match control.try_lock_append() {
+        Some(owned) => Ok(owned),
+        None => control.wait_append(patience).map(|(owned, _)| owned),
+    }
 }

@@ -184,6 +184,19 @@ impl Snapshot {
         })
     }
 
+    /// What is whole of a damaged snapshot: each block's lines, or the first key of a block that is not and of the one behind it.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = std::result::Result<Vec<Line<'_>>, Gap>> {
+        (0..self.blocks.len()).map(move |index| {
+            let lines = self.block_text(index).and_then(|text| {
+                text.lines().map(|line| self.parsed(line::trim(line))).collect::<Result<Vec<_>>>()
+            });
+            lines.map_err(|_| {
+                let first_key = |block: &Block| block.first_key.to_string();
+                (first_key(&self.blocks[index]), self.blocks.get(index + 1).map(first_key))
+            })
+        })
+    }
+
     /// Reads everything: every block's CRC, every line, their order and number.
     pub(crate) fn verify(&self) -> Result<()> {
         let mut entries = 0;
@@ -196,6 +209,16 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The first key of what cannot be read, and the first one behind it.
+pub(crate) type Gap = (String, Option<String>);
+
+/// What the first line says of a snapshot of which nothing else is known; `None` if that cannot be believed.
+pub(crate) fn head_of(dir: &Dir, name: &str, reach: Reach) -> Option<Head> {
+    let file = dir.open_read(name, Names::Several).ok()?;
+    let bytes = Mapping::snapshot(&file, reach).ok()?;
+    outline(&bytes).ok().map(|(head, ..)| head)
 }
 
 enum Fault {

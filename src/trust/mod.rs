@@ -8,6 +8,7 @@
 //! | `recover.rs` | going on after a crash |
 //! | `explore.rs` | every state that a crash can leave |
 //! | `bundles.rs` | commits of bundles, by all of these |
+//! | `repairs.rs` | repairs of each kind of damage, likewise |
 //! | `death.rs` | processes that are killed for real |
 //! | `faults.rs` | a fault at every operation |
 //!
@@ -21,6 +22,7 @@ mod explore;
 mod faults;
 mod ledger;
 mod recover;
+mod repairs;
 mod scene;
 mod workload;
 

@@ -1,8 +1,8 @@
 """Runs a command in a terminal of its own, presses keys, and tells what became of the terminal.
 
 The arguments are the command; standard input is a plan, as JSON: {"rows", "columns", "steps"}. A step waits for a word on the
-screen ({"wait": "fine"}), presses keys ({"keys": "q"}), changes the size ({"size": [24, 80]}), or sends a signal to the process
-({"signal": 2}). Standard output is {"code", "output", "restored", "missing"}: what it ended with, all that it wrote, whether the
+screen ({"wait": "fine"}), presses keys ({"keys": "q"}), changes the size ({"size": [24, 80]}), renames a file
+({"move": ["a", "b"]}), or sends a signal to the process ({"signal": 2}). Standard output is {"code", "output", "restored", "missing"}: what it ended with, all that it wrote, whether the
 terminal's modes are those from before, and the word that never came.
 """
 
@@ -64,6 +64,8 @@ def main():
         since = len(output)
         if "size" in step:
             size(slave, *step["size"])
+        if "move" in step:
+            os.rename(*step["move"])
         if "keys" in step:
             os.write(master, step["keys"].encode())
         if "signal" in step:

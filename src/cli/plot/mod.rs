@@ -17,6 +17,7 @@ use self::draw::Plot;
 use self::field::Path;
 use self::source::{Ask, Source, X};
 use super::exit::{self, Failure};
+use super::filter::RecordArgs;
 use super::options::Options;
 use super::output::{Output, say};
 use super::style::Style;
@@ -54,9 +55,8 @@ pub(crate) struct Args {
     #[arg(value_parser = Path::parse)]
     metric: Path,
 
-    /// Only the records of this key; may be given several times
-    #[arg(long = "key", value_name = "KEY")]
-    keys: Vec<String>,
+    #[command(flatten)]
+    records: RecordArgs,
 
     /// A curve for each value of these fields, and not for each key
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',', value_parser = Path::parse)]
@@ -106,7 +106,8 @@ impl Args {
     }
 
     fn source(&self, options: &Options) -> Result<Source, Failure> {
-        let ask = Ask { metric: self.metric.clone(), keys: self.keys.clone(), by: self.by.clone() };
+        let filter = self.records.filter()?;
+        let ask = Ask { metric: self.metric.clone(), from: self.records.from, filter, by: self.by.clone() };
         Source::open(options.cohort(&self.cohort)?, ask, self.x.clone())
     }
 
@@ -121,9 +122,9 @@ impl Args {
         Plot { title: super::output::Escaped(&title).to_string(), x, log_y: self.log_y, ascii: self.ascii }
     }
 
-    /// At most as many curves as are asked for; all of those named.
+    /// At most so many curves.
     fn most(&self) -> usize {
-        (self.curves as usize).max(self.keys.len().min(MOST_CURVES as usize))
+        self.curves as usize
     }
 }
 
@@ -234,11 +235,7 @@ fn nothing(args: &Args, source: &Source) -> Failure {
             Ok(names) => names,
             Err(failure) => return failure,
         };
-        let keys = match args.keys.as_slice() {
-            [] => String::new(),
-            [key] => format!(" and the key {key:?}"),
-            _ => " and these keys".to_string(),
-        };
+        let keys = if source.takes_all() { "" } else { " of those asked for" };
         let gone = match told.first {
             Some(first) => format!(" (those before seq {first} are folded away)"),
             None => String::new(),
@@ -248,7 +245,7 @@ fn nothing(args: &Args, source: &Source) -> Failure {
             false => format!("fields that are numbers: {names}"),
         };
         let metric = metric.to_string();
-        format!("no record of {cohort:?} has a number in the field {metric:?}{keys}{gone}; {instead}")
+        format!("no record of {cohort:?}{keys} has a number in the field {metric:?}{gone}; {instead}")
     };
     Failure::new(exit::NOT_FOUND, what)
 }

@@ -10,6 +10,7 @@ use tallyfold::{Cohort, Cursor, Fold, Reader, RecordRef, Seq};
 use super::curves::Point;
 use super::field::{self, Names, Path, Scalar};
 use crate::cli::exit::{self, Failure};
+use crate::cli::filter::Filter;
 use crate::cli::interrupt;
 use crate::cli::progress::Progress;
 
@@ -52,11 +53,12 @@ impl X {
 }
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) metric: Path,
-    /// Of these keys alone; empty: of all.
-    pub(crate) keys: Vec<String>,
+    pub(crate) from: Option<Seq>,
+    /// Of these records alone.
+    pub(crate) filter: Filter,
     /// The fields that name a curve; empty: the key does.
     pub(crate) by: Vec<Path>,
 }
@@ -101,10 +103,10 @@ impl Source {
         let mut x = x;
         let kind = if matches!(cohort.settings().fold(), Fold::Series(_)) {
             let possible = matches!(x, None | Some(X::Seq | X::Count));
-            if !possible || !ask.by.is_empty() {
+            if !possible || !ask.by.is_empty() || ask.from.is_some() || !ask.filter.asks_for_keys_alone() {
                 let what = format!(
                     "the cohort {:?} keeps of each point its key, its seq and its value: --x takes seq or count here, and \
-                     --by nothing",
+                     of the records --key, --parts and --prefix may be asked for",
                     cohort.name()
                 );
                 return Err(Failure::new(exit::USAGE, what));
@@ -112,7 +114,7 @@ impl Source {
             x = Some(x.unwrap_or(X::Seq));
             Kind::Series { reader: Box::new(cohort.reader()?), read: false }
         } else {
-            let (cursor, first) = begin(&cohort)?;
+            let (cursor, first) = begin(&cohort, ask.from)?;
             told.first = first;
             Kind::Journal { cursor: Box::new(cursor), paths: paths(&ask, x.as_ref()) }
         };
@@ -122,6 +124,11 @@ impl Source {
     /// What lies at the bottom, as far as that is known.
     pub(crate) fn x(&self) -> X {
         self.x.clone().unwrap_or(X::Seq)
+    }
+
+    /// Whether all records were asked for.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.ask.filter.takes_all() && self.ask.from.is_none() && self.ask.filter.to == Seq::MAX
     }
 
     pub(crate) fn told(&self) -> Told {
@@ -157,6 +164,7 @@ impl Source {
             Err(e) if e.is_corruption() => Seq::MAX,
             last => last?,
         };
+        let until = until.min(self.ask.filter.to);
         let Kind::Journal { cursor, paths } = &mut self.kind else { return Ok(false) };
         let before = cursor.next_seq();
         let mut progress = Progress::new("reading", Some(until.saturating_sub(before)));
@@ -203,16 +211,10 @@ impl Source {
             }
             interrupt::check()
         };
-        if self.ask.keys.is_empty() {
-            for item in reader.iter() {
-                let (key, entry) = item?;
+        for item in reader.iter() {
+            let (key, entry) = item?;
+            if self.ask.filter.holds_key(&key) {
                 give(&key, entry.json())?;
-            }
-        } else {
-            for key in &self.ask.keys {
-                if let Some(entry) = reader.get(key)? {
-                    give(key, entry.json())?;
-                }
             }
         }
         Ok(true)
@@ -232,12 +234,12 @@ impl Source {
                 }
             }
             Kind::Journal { .. } => {
-                let (mut cursor, _) = begin(&self.cohort)?;
+                let (mut cursor, _) = begin(&self.cohort, self.ask.from)?;
                 let until = self.cohort.last_seq()?;
                 let mut progress = Progress::new("looking for metrics", Some(until));
                 while cursor.next_seq() <= until {
                     let Some(record) = cursor.next_ref()? else { break };
-                    if wanted(&self.ask, record.key())
+                    if self.ask.filter.passes(&record)
                         && let Some(json) = record.json()
                     {
                         names.add(json, record.nonfinite());
@@ -253,8 +255,11 @@ impl Source {
     }
 }
 
-/// A cursor at the first record still there, and its seq if that is not the first one of all.
-fn begin(cohort: &Cohort) -> Result<(Cursor, Option<Seq>), Failure> {
+/// A cursor at the record asked for; else at the first one still there, and its seq if that is not the first one of all.
+fn begin(cohort: &Cohort, from: Option<Seq>) -> Result<(Cursor, Option<Seq>), Failure> {
+    if let Some(from) = from {
+        return Ok((cohort.cursor(from)?, None));
+    }
     let mut from = 1;
     loop {
         match cohort.cursor(from) {
@@ -284,10 +289,6 @@ fn paths(ask: &Ask, x: Option<&X>) -> Vec<Path> {
     paths
 }
 
-fn wanted(ask: &Ask, key: &str) -> bool {
-    ask.keys.is_empty() || ask.keys.iter().any(|wanted| wanted == key)
-}
-
 /// The point of a record, if it has one: its curve, where it lies (`None`: at its count), and its value.
 fn take(
     ask: &Ask,
@@ -296,7 +297,7 @@ fn take(
     told: &mut Told,
     record: &RecordRef<'_>,
 ) -> Option<(String, Option<f64>, f64)> {
-    if !wanted(ask, record.key()) {
+    if !ask.filter.passes(record) {
         return None;
     }
     let found = field::find(paths, record.json()?, record.nonfinite());

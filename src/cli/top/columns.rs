@@ -123,7 +123,7 @@ impl Column {
             Column::Name | Column::State => None,
             Column::Records => rates.map(|rates| rates.records),
             Column::Appends => counted.map(|counted| counted.appends),
-            Column::Bytes => rates.map(|rates| rates.bytes),
+            Column::Bytes => rates?.bytes,
             Column::Tail => seen.tail().map(|(bytes, _)| bytes as f64),
             Column::Behind => seen.tail().map(|(_, records)| records as f64),
             Column::Contended => counted?.contended,

@@ -33,7 +33,7 @@ impl Line {
     fn value(self, seen: &Seen) -> Option<f64> {
         match self {
             Line::Records => seen.rates.as_ref().map(|rates| rates.records),
-            Line::Bytes => seen.rates.as_ref().map(|rates| rates.bytes),
+            Line::Bytes => seen.rates.as_ref()?.bytes,
             Line::Tail => seen.tail().map(|(bytes, _)| bytes as f64),
             // Nobody has waited: that is no time at all.
             Line::Wait => seen.counters().map(|counted| counted.wait_p99.unwrap_or(0) as f64),

@@ -28,9 +28,9 @@ pub(super) fn order(sample: &Sample, sorted: Sorted) -> Vec<&Seen> {
 pub(super) fn head(sample: &Sample, store: &str) -> [String; 2] {
     let there = sample.cohorts.iter().filter(|seen| seen.state != State::Gone);
     let bad = there.clone().filter(|seen| seen.state != State::Fine).count();
-    let sum = |of: fn(&Seen) -> Option<f64>| sample.cohorts.iter().filter_map(of).sum::<f64>();
+    let sum = |of: fn(&Seen) -> Option<f64>| sample.cohorts.iter().filter_map(of).fold(0.0, |sum, n| sum + n);
     let records = count(sum(|seen| seen.rates.as_ref().map(|rates| rates.records)));
-    let rate = bytes(sum(|seen| seen.rates.as_ref().map(|rates| rates.bytes)));
+    let rate = bytes(sum(|seen| seen.rates.as_ref()?.bytes));
     let tail = bytes(sum(|seen| seen.tail().map(|(bytes, _)| bytes as f64)));
     let cohorts = match there.count() {
         1 => "1 cohort".to_string(),

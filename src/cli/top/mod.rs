@@ -42,7 +42,8 @@ the order, q leaves.
 and with --once one.
 
 Examples:
-  tallyfold top --once --every 200ms
+  tallyfold top --sort tail
+  tallyfold top --once
   tallyfold top --json --once | jq -c '.cohorts[] | [.cohort, .records_s, .tail_bytes]'")]
 pub(crate) struct Args {
     /// How often to look, such as 1s, 200ms or 1m

@@ -1,14 +1,15 @@
 //! What the cohorts of a store do: a look at each, and what has come since the look before.
 //!
-//! A look reads what is new in the journal and counters that stand in memory; the first one reads the tail.
+//! A cohort that is kept open reads what is new in its journal, and its counters stand in memory: a look costs little, however
+//! long the tail is.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use tallyfold::{Counters, Error, Stats, Store, Watch};
+use tallyfold::{Cohort, Counters, Error, Stats, Store};
 
-/// A cohort that cannot be looked at is tried again after this: each time its tail is read.
+/// A cohort that cannot be looked at is tried again after this: perhaps all of its tail is read each time.
 const AGAIN: Duration = Duration::from_secs(5);
 /// So many looks a cohort that is gone stays to be seen.
 const FAREWELL: u32 = 10;
@@ -59,8 +60,6 @@ impl State {
 pub(super) struct Look {
     at: Instant,
     pub(super) stats: Stats,
-    /// Bytes of frames met so far.
-    bytes: u64,
     pub(super) snapshot_age: Option<Duration>,
     /// None where nothing is counted for all processes together.
     pub(super) counters: Option<Counters>,
@@ -70,7 +69,8 @@ pub(super) struct Look {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) records: f64,
-    pub(super) bytes: f64,
+    /// None where nothing is counted and the tail does not tell, for it was folded in between.
+    pub(super) bytes: Option<f64>,
     pub(super) counted: Option<Counted>,
 }
 
@@ -116,7 +116,7 @@ pub(super) struct Sampler {
 
 #[derive(Default)]
 struct Watched {
-    open: Option<(tallyfold::Cohort, Watch)>,
+    open: Option<Cohort>,
     look: Option<Look>,
     /// What the counters were at the first look.
     first: Option<Counters>,
@@ -192,47 +192,47 @@ impl Watched {
     }
 
     fn try_look(&mut self, store: &Store, name: &str) -> tallyfold::Result<Look> {
-        let (cohort, watch) = match &mut self.open {
-            Some(open) => open,
-            None => {
-                let cohort = store.cohort(name)?;
-                let watch = cohort.watch();
-                self.open.insert((cohort, watch))
-            }
+        let cohort = match self.open.take() {
+            Some(cohort) => cohort,
+            None => store.cohort(name)?,
         };
-        let stats = watch.look()?;
-        let snapshot_age = watch.snapshot_time().and_then(|time| SystemTime::now().duration_since(time).ok());
-        let bytes = watch.bytes();
-        let counters = cohort.counters()?;
-        if stats.segments == 0 {
-            // A directory that was removed; one of the same name may be there by now.
-            self.open = None;
-        }
-        Ok(Look { at: Instant::now(), stats, bytes, snapshot_age, counters })
+        let look = |cohort: &Cohort| Ok((cohort.stats()?, cohort.counters()?));
+        let (cohort, (stats, counters)) = match look(&cohort) {
+            // Its directory was removed, and there is another one of the same name.
+            Err(e) if tallyfold::Error::is_not_found(&e) => {
+                let another = store.cohort(name)?;
+                let looked = look(&another)?;
+                (another, looked)
+            }
+            looked => (cohort, looked?),
+        };
+        self.open = Some(cohort);
+        let written = stats.snapshot_time_us.and_then(|time| u64::try_from(time).ok());
+        let written = written.map(|time| SystemTime::UNIX_EPOCH + Duration::from_micros(time));
+        let snapshot_age = written.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
+        Ok(Look { at: Instant::now(), stats, snapshot_age, counters })
     }
 }
 
 fn rates(before: &Look, now: &Look) -> Rates {
     let seconds = (now.at - before.at).as_secs_f64().max(1e-3);
     let each_second = |n: u64| n as f64 / seconds;
-    let counted = now.counters.as_ref().map(|counters| {
+    let since = now.counters.as_ref().map(|counters| {
         // Counters that were not there before have begun in between.
-        let since =
-            before.counters.as_ref().map_or_else(|| counters.clone(), |before| counters.since(before));
-        Counted {
-            appends: each_second(since.batches),
-            syncs: each_second(since.syncs),
-            records_per_sync: part(since.synced_records, since.syncs),
-            contended: part(since.contended, since.turns),
-            wait_p99: since.waits.quantile_ns(0.99),
-            hold_p99: since.holds.quantile_ns(0.99),
-        }
+        before.counters.as_ref().map_or_else(|| counters.clone(), |before| counters.since(before))
     });
-    Rates {
-        records: each_second(now.stats.seq.saturating_sub(before.stats.seq)),
-        bytes: each_second(now.bytes.saturating_sub(before.bytes)),
-        counted,
-    }
+    let grown = now.stats.tail_bytes.checked_sub(before.stats.tail_bytes);
+    let grown = grown.filter(|_| now.stats.watermark == before.stats.watermark);
+    let bytes = since.as_ref().map(|since| since.bytes).or(grown).map(each_second);
+    let counted = since.map(|since| Counted {
+        appends: each_second(since.batches),
+        syncs: each_second(since.syncs),
+        records_per_sync: part(since.synced_records, since.syncs),
+        contended: part(since.contended, since.turns),
+        wait_p99: since.waits.quantile_ns(0.99),
+        hold_p99: since.holds.quantile_ns(0.99),
+    });
+    Rates { records: each_second(now.stats.seq.saturating_sub(before.stats.seq)), bytes, counted }
 }
 
 fn part(n: u64, of: u64) -> Option<f64> {
@@ -320,7 +320,7 @@ impl Seen {
             lock: stats.map(|stats| stats.lock),
             fold: stats.map(|stats| stats.fold),
             records_s: rates.map(|rates| rates.records),
-            bytes_s: rates.map(|rates| rates.bytes),
+            bytes_s: rates.and_then(|rates| rates.bytes),
             appends_s: counted.map(|counted| counted.appends),
             contended: counted.and_then(|counted| counted.contended),
             wait_p99_ns: counted.and_then(|counted| counted.wait_p99).and_then(known),
@@ -362,6 +362,7 @@ pub(super) mod tests {
             epoch: 1,
             entries: 40,
             snapshot_bytes: 5000,
+            snapshot_time_us: None,
             segments: 2,
             segment_bytes: 1 << 20,
             tail_bytes: 20_480,
@@ -384,11 +385,10 @@ pub(super) mod tests {
             look: Some(Look {
                 at: Instant::now(),
                 stats,
-                bytes: 0,
                 snapshot_age: Some(Duration::from_secs(75)),
                 counters: counters.clone(),
             }),
-            rates: Some(Rates { records, bytes: records * 100.0, counted }),
+            rates: Some(Rates { records, bytes: Some(records * 100.0), counted }),
             counted: counters,
         }
     }
@@ -410,7 +410,7 @@ pub(super) mod tests {
         a.append("k", &1).unwrap();
         let sample = sampler.sample();
         let rates = find(&sample, "a").rates.clone().unwrap();
-        assert!(rates.records > 0.0 && rates.bytes > rates.records);
+        assert!(rates.records > 0.0 && rates.bytes > Some(rates.records));
         assert_eq!(find(&sample, "a").tail().unwrap().1, 1);
 
         drop(a);
