@@ -59,7 +59,7 @@ Examples:
   tallyfold stress --processes 4 --appends 500 --kill9
   tallyfold stress --processes 2 --appends 100 --lock file --flock --no-locking
   tallyfold stress --load appends --appends 5000 --json | jq '.runs[] | {lock, per_second}'
-  tallyfold stress --processes 2 --appends 500 --plant lost --json | jq .lost")]
+  tallyfold stress --processes 2 --appends 500 --plant lost || echo 'it was found'")]
 pub(crate) struct Args {
     /// How many processes write at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
