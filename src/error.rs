@@ -92,6 +92,8 @@ impl Error {
             Err(e) => {
                 let mut error = Error::io(what, Path::new(""), e);
                 error.0.path = None;
+                // The usual advice is about the store's own files.
+                error.0.advice = None;
                 error
             }
         }

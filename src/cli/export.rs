@@ -278,6 +278,11 @@ impl Target {
     }
 
     fn file(path: &Path) -> Result<Target, Failure> {
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            let path = path.display();
+            let text = format!("{path} is not a regular file: leave -o away, and send standard output there");
+            return Err(Failure::new(exit::FAILURE, text));
+        }
         // A directory that is missing is a name mistyped. What there is none of is no store, and no cohort, so it is no such failure.
         let file = AtomicFile::create(path, &tallyfold::files::Options::new().parents(false))
             .map_err(|e| Failure::new(exit::FAILURE, e.to_string()))?;

@@ -237,7 +237,9 @@ impl<'a> Export<'a> {
     ) -> Result<Exported> {
         let mut begin = Some(begin);
         let mut table = None;
-        for time in 1.. {
+        let mut times = 0;
+        loop {
+            times += 1;
             let rows = self.rows()?;
             let (mut fields, mut raw) = (Fields::default(), false);
             let seen = rows.each(&mut self.watcher(Exporting::Types), &mut |row| {
@@ -260,7 +262,7 @@ impl<'a> Export<'a> {
                 Ok((written, columns))
             });
             let (written, mut columns) = match written {
-                Err(e) if e.is_compacted() && table.is_none() && time < TIMES => continue,
+                Err(e) if e.is_compacted() && table.is_none() && times < TIMES => continue,
                 other => other?,
             };
             let table = match table {
@@ -270,7 +272,6 @@ impl<'a> Export<'a> {
             end(table, &mut columns)?;
             return Ok(rows.exported(written, columns.of_digits()));
         }
-        Ok(Exported::default())
     }
 
     fn rows(&self) -> Result<Rows> {
