@@ -293,4 +293,39 @@ mod tests {
         let anew = Counters { since_us: 2, batches: 4, ..Counters::default() };
         assert_eq!(anew.since(&now), anew);
     }
+
+    /// A turn that is held while another thread of the same handle wants one: in the class `memory` they have one slot.
+    #[cfg(all(target_os = "linux", not(tallyfold_portable)))]
+    #[test]
+    fn who_sleeps_for_a_turn_is_timed_and_who_gives_up_is_counted_in_shared_memory() {
+        use crate::settings::{LockClass, Settings};
+        use std::time::Duration;
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::Store::open(dir.path().join("store")).unwrap();
+        let settings = Settings::log().sync_interval(Duration::ZERO).lock(LockClass::Memory);
+        let Ok(cohort) = store.create("c", settings) else {
+            return println!("skipped: no shared memory on the file system of the temporary directory");
+        };
+        cohort.append("k", &1).unwrap();
+        let attachment = cohort.writer().attachment(Duration::from_secs(60)).unwrap();
+        let patience = sys::Patience::of(Duration::from_secs(60));
+        let counted = || cohort.counters().unwrap().unwrap();
+        let before = counted();
+        let inside = attachment.enter(&patience).unwrap();
+        let impatient = cohort.clone().with_timeout(Duration::from_millis(1));
+        assert!(impatient.append("k", &2).unwrap_err().is_lock_timeout());
+        let refused = counted().since(&before);
+        assert_eq!((refused.turns, refused.lock_timeouts, refused.contended), (1, 1, 0));
+        std::thread::scope(|scope| {
+            let patient = || sys::Patience::of(Duration::from_secs(60));
+            let other = scope.spawn(move || drop(attachment.enter(&patient()).unwrap()));
+            // It is asleep, or about to look; a look is over in microseconds.
+            std::thread::sleep(Duration::from_millis(30));
+            drop(inside);
+            other.join().unwrap();
+        });
+        let waited = counted().since(&before);
+        assert_eq!(waited.turns, 2);
+        assert!(waited.contended <= 1 && waited.waits.count() <= waited.contended, "{waited:?}");
+    }
 }

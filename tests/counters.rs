@@ -181,7 +181,11 @@ fn syncs_and_what_they_cover_are_counted_in_both_classes() {
         assert!(counted.sync_times.sum_ns > 0, "{class:?}");
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..5).for_each(|n| _ = cohort.append_durable("k", &n).unwrap()));
+                scope.spawn(|| {
+                    for n in 0..5 {
+                        cohort.append_durable("k", &n).unwrap();
+                    }
+                });
             }
         });
         let counted = counters(&cohort);
@@ -245,7 +249,9 @@ fn of_processes_that_are_killed_at_most_one_record_each_is_not_counted() {
             let told = json!({"store": fixture.store.path(), "writer": writer});
             Writer::start(&["env"], &told, send.clone())
         });
-        (0..50 + writer * 7).for_each(|_| _ = heard.next(&receive));
+        for _ in 0..50 + writer * 7 {
+            heard.next(&receive);
+        }
         pair.into_iter().for_each(Writer::kill);
         heard.rest(&receive);
     }
