@@ -76,7 +76,7 @@ enum Look {
     None,
     Whole(Seq),
     /// Its first and last line may be whole all the same.
-    Bad(Option<Snapshot>),
+    Bad(Option<Box<Snapshot>>),
 }
 
 pub(super) fn run(home: &Arc<Home>, contradicted: bool) -> Result<Survey> {
@@ -194,7 +194,7 @@ fn look(home: &Home, name: &str) -> Result<Look> {
         }),
         Ok(Some(snapshot)) => match snapshot.verify() {
             Ok(()) => Ok(Look::Whole(snapshot.head.seq)),
-            Err(e) if e.is_corruption() => Ok(Look::Bad(Some(snapshot))),
+            Err(e) if e.is_corruption() => Ok(Look::Bad(Some(Box::new(snapshot)))),
             Err(e) => Err(e),
         },
         Err(e) if e.is_corruption() || e.is_unsafe_file() => Ok(Look::Bad(None)),
