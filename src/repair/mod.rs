@@ -241,8 +241,12 @@ fn losses(home: &Home, survey: &Survey, frames: &[Lost]) -> Result<Losses> {
         Base::Empty { seq } => {
             let gone = match is_log {
                 false => 0,
-                // Nothing tells how much a log with a limit has removed: all of it, then.
-                true if promised == 0 && home.settings.retain.is_limit() => *seq,
+                // Nothing tells how much a log with a limit has removed: what is before the oldest segment, then.
+                true if promised == 0 && home.settings.retain.is_limit() => {
+                    let oldest =
+                        survey.parts.keys().filter_map(|number| survey::first_seq(home, *number)).min();
+                    oldest.map_or(*seq, |oldest| (oldest - 1).min(*seq))
+                }
                 true => promised.min(*seq),
             };
             if gone < *seq {

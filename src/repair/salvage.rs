@@ -3,7 +3,7 @@
 use super::survey::{GoesOn, Survey};
 use crate::error::Result;
 use crate::fold::Fold;
-use crate::format::{ALIGN, FRAMES_BEGIN, HEADER, Header, Unread};
+use crate::format::{ALIGN, BLOCK, BadBlock, FRAMES_BEGIN, HEADER, Header, Identity, Unread};
 use crate::home::Home;
 use crate::names;
 use crate::record::{Record, RecordRef, Seq};
@@ -13,7 +13,7 @@ use crate::sys::{File, Names};
 const CHUNK: usize = 1 << 20;
 /// Where a segment's identity has its salt. It may be whole where the rest of the block is not; what it is worth the CRCs of the
 /// frames tell.
-const SALT_AT: u64 = 48;
+const SALT_AT: usize = 48;
 
 /// A whole frame that will be no part of the journal any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) fn find(home: &Home, survey: &Survey) -> Result<Vec<Lost>> {
 /// The records of a lost frame; none if it makes no sense.
 pub(super) fn records(home: &Home, lost: &Lost) -> Result<Vec<Record>> {
     let file = home.dir.open_read(&names::segment(lost.segment), Names::One)?;
-    let salt = salt(&file)?;
+    let Some(salt) = salt(home, lost.segment, &file)? else { return Ok(Vec::new()) };
     let Some((header, frame)) = frame_at(&file, salt, lost.offset, file.len()?)? else {
         return Ok(Vec::new());
     };
@@ -73,10 +73,21 @@ pub(super) fn records(home: &Home, lost: &Lost) -> Result<Vec<Record>> {
     Ok(std::iter::from_fn(|| unread.next(body)?.ok()).map(RecordRef::to_record).collect())
 }
 
-fn salt(file: &File) -> Result<u32> {
-    let mut salt = [0; 4];
-    file.read_at(&mut salt, SALT_AT)?;
-    Ok(u32::from_le_bytes(salt))
+/// The salt that frames are read with; `None` if the file is whole and another's: its frames are no records of this cohort.
+fn salt(home: &Home, number: u64, file: &File) -> Result<Option<u32>> {
+    let mut block = [0; BLOCK];
+    let read = file.read_at(&mut block, 0)?;
+    let whole = match Identity::decode(&block[..read]) {
+        Ok(identity) => {
+            identity.number == number
+                && identity.store == home.owner.store
+                && identity.cohort == home.owner.cohort
+        }
+        Err(BadBlock::Newer(_)) => false,
+        Err(BadBlock::Blank | BadBlock::Damaged(_)) => true,
+    };
+    let salt = block.get(SALT_AT..SALT_AT + 4).and_then(|salt| salt.try_into().ok());
+    Ok(salt.filter(|_| whole).map(u32::from_le_bytes))
 }
 
 fn frame_at(file: &File, salt: u32, at: u64, len: u64) -> Result<Option<(Header, Vec<u8>)>> {
@@ -95,7 +106,7 @@ fn frame_at(file: &File, salt: u32, at: u64, len: u64) -> Result<Option<(Header,
 /// in what a record holds.
 fn whole_frames(home: &Home, number: u64, from: u64, end: u64) -> Result<Vec<(u64, Header)>> {
     let file = home.dir.open_read(&names::segment(number), Names::One)?;
-    let salt = salt(&file)?;
+    let Some(salt) = salt(home, number, &file)? else { return Ok(Vec::new()) };
     let len = file.len()?;
     let end = end.min(len);
     let mut found = Vec::new();

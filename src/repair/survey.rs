@@ -76,7 +76,7 @@ enum Look {
     None,
     Whole(Seq),
     /// Its first and last line may be whole all the same.
-    Bad(Option<Snapshot>),
+    Bad(Option<Box<Snapshot>>),
 }
 
 pub(super) fn run(home: &Arc<Home>, contradicted: bool) -> Result<Survey> {
@@ -105,15 +105,19 @@ pub(super) fn run(home: &Arc<Home>, contradicted: bool) -> Result<Survey> {
         (base, watermark) = match (newest, previous) {
             (Look::Bad(Some(outline)), _) if !is_log => salvage(names::SNAPSHOT, &outline),
             (_, Look::Bad(Some(outline))) if !is_log => salvage(names::SNAPSHOT_PREV, &outline),
-            _ => match later(home, 0)? {
-                Some((first, _)) => (Base::Empty { seq: first - 1 }, first - 1),
-                None => (base, 0),
-            },
+            _ => {
+                let later = if is_log { None } else { later(home, 0)?.map(|(first, _)| first) };
+                match later.or(begins(home, 0)?.first().copied()) {
+                    Some(first) => (Base::Empty { seq: first - 1 }, first - 1),
+                    None => (base, 0),
+                }
+            }
         };
         reach = self::reach(home, watermark, promised)?;
-    } else if is_log && !reach.is_whole {
+    }
+    if is_log && !reach.is_whole {
         // Both sides of the damage are a log. The longer one stays.
-        let before = reach.end.next_seq - 1 - watermark;
+        let before = (reach.end.next_seq - 1).saturating_sub(watermark);
         if let Some((first, end)) = later(home, reach.end.next_seq)?
             && end - first > before
         {
@@ -190,7 +194,7 @@ fn look(home: &Home, name: &str) -> Result<Look> {
         }),
         Ok(Some(snapshot)) => match snapshot.verify() {
             Ok(()) => Ok(Look::Whole(snapshot.head.seq)),
-            Err(e) if e.is_corruption() => Ok(Look::Bad(Some(snapshot))),
+            Err(e) if e.is_corruption() => Ok(Look::Bad(Some(Box::new(snapshot)))),
             Err(e) => Err(e),
         },
         Err(e) if e.is_corruption() || e.is_unsafe_file() => Ok(Look::Bad(None)),
@@ -235,8 +239,8 @@ fn reach(home: &Home, floor: Seq, promised: Seq) -> Result<Reach> {
     }
 }
 
-/// The first record behind a seq from which on the journal is whole to its end, and the seq behind that.
-fn later(home: &Home, after: Seq) -> Result<Option<(Seq, Seq)>> {
+/// The first seqs of the journal's segments behind a seq, lowest first, whether they join or not.
+fn begins(home: &Home, after: Seq) -> Result<Vec<Seq>> {
     let scan = Scan::begin(&home.dir, &home.owner, Floor::Seq(0), Access::Read)?;
     let strays = scan.chain().strays.iter().filter_map(|stray| match stray {
         Stray::Linked(joint) => Some(joint.link.first_seq),
@@ -246,7 +250,12 @@ fn later(home: &Home, after: Seq) -> Result<Option<(Seq, Seq)>> {
     let mut begins: Vec<Seq> = strays.chain(segments).filter(|first| *first > after.max(1)).collect();
     begins.sort_unstable();
     begins.dedup();
-    for first in begins {
+    Ok(begins)
+}
+
+/// The first record behind a seq from which on the journal is whole to its end, and the seq behind that.
+fn later(home: &Home, after: Seq) -> Result<Option<(Seq, Seq)>> {
+    for first in begins(home, after)? {
         let behind = reach(home, first - 1, 0)?;
         if behind.is_whole && behind.first.is_some_and(|(_, link)| link.first_seq == first) {
             return Ok(Some((first, behind.end.next_seq)));
