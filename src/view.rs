@@ -99,7 +99,7 @@ impl View {
     }
 
     /// That a snapshot was damaged, if it was: this view is whole all the same, rebuilt from the previous snapshot and the
-    /// journal. The next compaction puts it right.
+    /// journal. The next compaction that has something to fold puts it right, and so does a repair.
     pub fn damage(&self) -> Option<&Error> {
         self.damage.as_ref().or_else(|| self.rebuilt.get().map(|(damage, _)| damage))
     }

@@ -273,14 +273,14 @@ fn a_bundle_that_is_damaged_is_not_refolded_and_nothing_is_left_of_the_try() {
     new.add_bytes("weights.bin", &[7; 5000]).unwrap();
     let bundle = new.commit(&1).unwrap();
     flip(&bundle.file("weights.bin").unwrap(), 4000);
-    let before = names(&fixture.store.path().to_path_buf());
+    let before = names(fixture.store.path());
     let error = fixture.store.refold("old", "new", Settings::log()).unwrap_err();
     assert!(error.is_conflict(), "{error}");
     assert!(
         error.to_string().contains("weights.bin") && error.to_string().contains("nothing was refolded"),
         "{error}"
     );
-    assert_eq!(names(&fixture.store.path().to_path_buf()), before);
+    assert_eq!(names(fixture.store.path()), before);
 }
 
 #[test]

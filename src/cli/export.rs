@@ -10,6 +10,7 @@ use tallyfold::files::AtomicFile;
 use tallyfold::{Cohort, Export, Exported, Exporting, Fold, What};
 
 use super::exit::{self, Failure};
+use super::get;
 use super::interrupt;
 use super::options::Options;
 use super::output::{Escaped, Output, say};
@@ -219,12 +220,7 @@ fn without(feature: &str) -> Failure {
 }
 
 fn tell(cohort: &Cohort, exported: &Exported) {
-    if let Some(damage) = &exported.damage {
-        say(format!(
-            "warning: {damage}; nothing is missing here, for it was rebuilt from the previous snapshot and the journal, and the next \
-             compaction puts it right"
-        ));
-    }
+    get::warn_of_damage(exported.damage.as_ref());
     if !exported.text_columns.is_empty() {
         say(format!(
             "note: in {:?} these columns are text, with all the digits of numbers that fit neither 64 bits nor a double: {}",

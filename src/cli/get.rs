@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
         (Some(key), None) => {
             let view = cohort.view()?;
             let entry = view.get(key)?;
-            warn_of_damage(&view);
+            warn_of_damage(view.damage());
             let entry = entry.ok_or_else(|| {
                 Failure::new(
                     exit::NOT_FOUND,
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
             let written = write_state(&mut out, &view, &args.select, &printer);
             // What was read before a failure stays to be seen.
             out.flush()?;
-            warn_of_damage(&view);
+            warn_of_damage(view.damage());
             warn_of_nonfinite(written?);
         }
     }
@@ -136,11 +136,11 @@ fn write_member(
     }
 }
 
-fn warn_of_damage(view: &View) {
-    if let Some(damage) = view.damage() {
+pub(super) fn warn_of_damage(damage: Option<impl std::fmt::Display>) {
+    if let Some(damage) = damage {
         say(format!(
-            "warning: {damage}; nothing is missing here, for it was rebuilt from the previous snapshot and the journal, and \
-             the next compaction puts it right"
+            "warning: {damage}; nothing is missing here, for it was rebuilt from the previous snapshot and the journal; `tallyfold \
+             repair` puts it right, and so does the next compaction that has something to fold"
         ));
     }
 }
