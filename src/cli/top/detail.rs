@@ -164,8 +164,8 @@ fn draw_bars(seen: &Seen, area: Rect, buffer: &mut Buffer) {
     let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
     let since = seen.counted.as_ref();
     for (title, times, area) in [
-        ("waits for the lock, since opened", since.map(|counted| &counted.waits), left),
-        ("holds (1 of 64), since opened", since.map(|counted| &counted.holds), right),
+        ("waits since opened", since.map(|counted| &counted.waits), left),
+        ("holds since opened (1/64)", since.map(|counted| &counted.holds), right),
     ] {
         let total = times.map_or(0, Histogram::count);
         let line = match times {
@@ -242,7 +242,7 @@ mod tests {
             "3 attached",
             "records/s       2.5",
             "most 10, in 4s",
-            "waits for the lock, since opened: 97",
+            "waits since opened: 97",
             "2.0us",
             "66us",
         ] {
@@ -256,7 +256,11 @@ mod tests {
     fn what_is_not_counted_is_said_and_no_size_is_too_small() {
         let file = seen("old", 1.0, None);
         let text_of_file = text(&file, 80, 24);
-        for words in ["nothing is counted here", "waits for the lock, since opened: not counted"] {
+        for words in [
+            "nothing is counted here",
+            "waits since opened: not counted",
+            "holds since opened (1/64): not counted",
+        ] {
             assert!(text_of_file.contains(words), "{text_of_file}");
         }
         let mut gone = seen("gone", 0.0, None);
