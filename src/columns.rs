@@ -177,7 +177,8 @@ impl Seen {
                 Err(_) if text.contains(['.', 'e', 'E']) => self.double = true,
                 Err(_) => {
                     self.wide = true;
-                    self.inexact |= text.parse::<f64>().map_or(true, |double| double.to_string() != text);
+                    // With a precision all digits of the double are written; without, no more than tell it from others.
+                    self.inexact |= text.parse::<f64>().map_or(true, |double| format!("{double:.0}") != text);
                 }
             },
         }

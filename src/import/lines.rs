@@ -54,7 +54,7 @@ impl<R: BufRead> Lines<R> {
                 Err(e) => return Err(e),
             };
             if bytes.is_empty() {
-                self.ended = !there;
+                self.ended &= !there;
                 return Ok(there.then_some(fits));
             }
             there = true;

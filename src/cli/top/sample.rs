@@ -347,6 +347,7 @@ impl Seen {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests take cohorts and stores away")]
 pub(super) mod tests {
     use super::*;
     use tallyfold::Settings;
