@@ -354,6 +354,11 @@ impl Cohort {
         serde_json::to_string(&stats).map_err(|e| PyValueError::new_err(e.to_string()))
     }
 
+    fn _counters(&self, py: Python<'_>) -> PyResult<String> {
+        let counters = py.detach(|| self.cohort.counters()).or_raise(py)?;
+        serde_json::to_string(&counters).map_err(|e| PyValueError::new_err(e.to_string()))
+    }
+
     /// Checks every byte, and changes nothing: `{"damaged": False, …, "findings": […]}`.
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = py.detach(|| self.cohort.verify()).or_raise(py)?;

@@ -245,6 +245,12 @@ class Cohort(_tallyfold.Cohort):
         stats: dict[str, Any] = _json.loads(self._stats())
         return stats
 
+    def counters(self) -> dict[str, Any] | None:
+        """What was done in this cohort, counted: of lock class `memory` by all processes, of class `file` by this handle. `None`
+        if nothing is counted."""
+        counters: dict[str, Any] | None = _json.loads(self._counters())
+        return counters
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (_os.path.abspath(self._store_path), self.name, self._timeout))
 

@@ -184,6 +184,20 @@ def test_compact_verify_stats(store):
         assert json.load(file)["state"] == {"k": {"seq": 1, "value": 1}}
 
 
+@pytest.mark.parametrize("lock", ["memory", "file"])
+def test_what_is_done_is_counted(store, lock):
+    if lock == "memory" and store.cohort("probe", fold="log").stats()["lock"] != "memory":
+        pytest.skip("no memory is shared on this file system")
+    c = store.cohort("c", fold="latest", lock=lock)
+    assert c.counters() is None
+    for i in range(3):
+        c.append(i, "k")
+    c.append_batch([("a", 1), ("b", 2)])
+    counters = c.counters()
+    assert (counters["records"], counters["batches"]) == (5, 4)
+    assert counters["scope"] == {"memory": "cohort", "file": "handle"}[lock]
+
+
 def test_damage_is_corruption_and_verify_says_where(store):
     c = store.cohort("c", fold="log")
     for i in range(3):

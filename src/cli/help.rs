@@ -5,12 +5,19 @@ use clap::{Command, Subcommand};
 use super::Verb;
 
 /// Every verb that is not hidden stands in one of these.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Write", &["create", "append", "import", "delete", "once", "bundle", "lock"]),
     ("Read", &["get", "ls", "log", "history", "previous", "plot", "export"]),
     ("Look after", &["compact", "mirror", "alter", "refold", "verify", "repair", "backup", "restore"]),
-    ("Watch and try", &["stats", "top", "doctor", "stress", "demo", "completions"]),
+    ("Watch and try", &["stats", "top", "doctor", "stress", "demo"]),
+    ("Besides", &["completions"]),
 ];
+
+/// Where the user's own defaults stand.
+const CONFIG: &str = "\
+What neither the command line nor the environment says is taken from the config file: the one that
+TALLYFOLD_CONFIG names, else ~/.config/tallyfold/config.json, such as
+{\"store\":\"/data/store\",\"timeout\":5,\"color\":\"never\",\"lock\":\"file\"}";
 
 /// The template of the whole help, as clap takes it.
 pub(crate) fn template() -> String {
@@ -27,8 +34,10 @@ pub(crate) fn template() -> String {
         }
         groups.push('\n');
     }
-    groups.push_str("`tallyfold VERB --help` explains one, with examples.\n\n");
-    format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{{options}}{{after-help}}")
+    groups.push_str("`tallyfold VERB --help` explains one, with examples.\n\nEverywhere:\n");
+    format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{{options}}\n\n{CONFIG}{{after-help}}"
+    )
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ pub(crate) enum Verb {
     Doctor(doctor::Args),
     /// Print what a shell needs to complete this command
     Completions(completions::Args),
-    /// Try on this machine and directory whether anything is lost when processes write at once, and are killed
+    /// Try here whether anything is lost when processes write at once, and are killed
     Stress(stress::Args),
     Demo(demo::Args),
     #[command(hide = true)]

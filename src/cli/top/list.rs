@@ -90,8 +90,8 @@ pub(super) fn render(
 fn title(column: Column, sorted: Sorted) -> String {
     let mark = match (column == sorted.by, column.is_text() != sorted.reversed) {
         (false, _) => return column.title().to_string(),
-        (true, true) => '^',
-        (true, false) => 'v',
+        (true, true) => '▴',
+        (true, false) => '▾',
     };
     format!("{}{mark}", column.title())
 }
@@ -181,14 +181,14 @@ mod tests {
         let sample = sample();
         let wide = full_width(&sample, BY_RECORDS) as u16;
         let expected = [
-            "COHORT   STATE       RECORDS/Sv   APPENDS/S   BYTES/S    TAIL   BEHIND   CONTENDED   WAIT P99   SYNCS/S   PER SYNC   ATTACHED   SNAPSHOT     AGE   JOURNAL         SEQ",
+            "COHORT   STATE       RECORDS/S▾   APPENDS/S   BYTES/S    TAIL   BEHIND   CONTENDED   WAIT P99   SYNCS/S   PER SYNC   ATTACHED   SNAPSHOT     AGE   JOURNAL         SEQ",
             "metrics  fine              1.2k         120      121K     20K      200         12%       66us         4         30          3       4.9K     75s      1.0M        1200",
             "old      fine                 7           -       700     20K      200           -          -         -          -          -       4.9K     75s      1.0M        1200",
             "broken   damaged              -           -         -       -        -           -          -         -          -          -          -       -         -           -",
         ];
         assert_eq!(text(&sample, wide, None).lines().collect::<Vec<_>>(), expected);
         let narrow = text(&sample, 40, None);
-        assert!(narrow.starts_with("COHORT   STATE       RECORDS/Sv    TAIL\n"), "{narrow}");
+        assert!(narrow.starts_with("COHORT   STATE       RECORDS/S▾    TAIL\n"), "{narrow}");
         for width in 1..200 {
             assert!(text(&sample, width, Some("old")).lines().all(|line| line.len() <= width.into()));
         }
