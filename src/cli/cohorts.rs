@@ -1,10 +1,18 @@
 //! Doing something to the cohort named, or to all of them: a bad one never stops the others.
 
+use serde::Serialize;
 use tallyfold::Cohort;
 
 use super::exit::Failure;
 use super::options::Options;
 use super::output::say;
+
+/// A cohort that has not answered, for programs.
+#[derive(Serialize)]
+pub(crate) struct Bad<'a> {
+    pub(crate) cohort: &'a str,
+    pub(crate) error: &'a str,
+}
 
 /// Asks one cohort or each, and tells what it answers. Of several failures all are told as they come, and the first one decides
 /// how the command ends; what `tell` cannot print ends it at once.

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use tallyfold::Stats;
 
-use super::cohorts::each;
+use super::cohorts::{Bad, each};
 use super::exit::Failure;
 use super::filter::{PARTS, WHERE};
 use super::options::Options;
@@ -51,12 +51,6 @@ struct Cohort<'a> {
     watermark: u64,
     entries: u64,
     tail_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Bad<'a> {
-    cohort: &'a str,
-    error: &'a str,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tallyfold::{KeyRange, RepairPlan, Repaired, SeqRange, Settings, Store, WentBack};
 
+use super::cohorts::Bad;
 use super::exit::{self, Failure};
 use super::options::Options;
 use super::output::{Escaped, Output, say};
+use super::verify::{Found, found};
 use super::{record, settings};
 
 /// As many keys are named to people; programs are told all.
@@ -55,7 +57,7 @@ struct Told<'a> {
     damaged: bool,
     repaired: bool,
     loses: bool,
-    damage: Vec<Damage<'a>>,
+    damage: Vec<Found<'a>>,
     lost: &'a [SeqRange],
     rescued: u64,
     rescued_to: Option<String>,
@@ -71,15 +73,6 @@ struct Told<'a> {
 }
 
 #[derive(Serialize)]
-struct Damage<'a> {
-    what: &'a str,
-    path: Option<String>,
-    segment: Option<u64>,
-    offset: Option<u64>,
-    seq: Option<u64>,
-}
-
-#[derive(Serialize)]
 struct Cut {
     segment: u64,
     behind_segment: u64,
@@ -90,12 +83,6 @@ struct Cut {
 struct Quarantined {
     file: String,
     bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Bad<'a> {
-    cohort: &'a str,
-    error: &'a str,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
@@ -260,13 +247,7 @@ fn told<'a>(
     rescued_to: Option<&Path>,
 ) -> Result<Told<'a>, Failure> {
     let quarantined = plan.quarantined()?.into_iter().map(|(file, bytes)| Quarantined { file, bytes });
-    let damage = plan.findings().iter().map(|finding| Damage {
-        what: &finding.what,
-        path: finding.path.as_ref().map(|path| path.display().to_string()),
-        segment: finding.segment,
-        offset: finding.offset,
-        seq: finding.seq,
-    });
+    let damage = plan.findings().iter().map(found);
     Ok(Told {
         cohort: plan.cohort(),
         damaged: plan.is_needed(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tallyfold::{Cohort, Counters, Histogram, Scope, Stats, Store};
 
-use super::cohorts::each;
+use super::cohorts::{Bad, each};
 use super::exit::{self, Failure};
 use super::exposition::{self, Found, Numbers};
 use super::listen;
@@ -51,12 +51,6 @@ struct Object<'a> {
     #[serde(flatten)]
     stats: &'a Stats,
     counters: &'a Option<Counters>,
-}
-
-#[derive(Serialize)]
-struct Bad<'a> {
-    cohort: &'a str,
-    error: &'a str,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 use tallyfold::{Finding, Report};
 
-use super::cohorts::each;
+use super::cohorts::{Bad, each};
 use super::exit::{self, Failure};
 use super::options::Options;
 use super::output::{Escaped, Output};
@@ -36,20 +36,15 @@ struct Verified<'a> {
     findings: Vec<Found<'a>>,
 }
 
+/// A finding, for programs.
 #[derive(Serialize)]
-struct Found<'a> {
+pub(super) struct Found<'a> {
     severity: &'a str,
     what: &'a str,
     path: Option<String>,
     segment: Option<u64>,
     offset: Option<u64>,
     seq: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Bad<'a> {
-    cohort: &'a str,
-    error: &'a str,
 }
 
 pub(crate) fn run(options: &Options, args: &Args) -> Result<(), Failure> {
@@ -102,7 +97,7 @@ fn verified<'a>(name: &'a str, report: &'a Report) -> Verified<'a> {
     }
 }
 
-fn found(finding: &Finding) -> Found<'_> {
+pub(super) fn found(finding: &Finding) -> Found<'_> {
     Found {
         severity: finding.severity.name(),
         what: &finding.what,

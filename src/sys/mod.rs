@@ -118,8 +118,8 @@ pub use pipe::output_is_closed;
 pub(crate) use plain::{Target, list, make_parents, read_whole, remove as remove_plain};
 #[cfg(feature = "cli")]
 pub(crate) use probe::{
-    Clocks, Mount, attached, clock_tick, clocks, file_size_limit, forget_cached, initial_pid_namespace,
-    kernel, most_mappings, most_open_files, mount, space,
+    Clocks, attached, clock_tick, clocks, file_size_limit, forget_cached, initial_pid_namespace, kernel,
+    most_mappings, most_open_files, mount, space,
 };
 #[cfg(all(test, unix))]
 pub(crate) use seam_here::{Event, Fault, Watch, adopt_control, fail_sync, pretend_boot};
@@ -148,6 +148,24 @@ pub(crate) struct FileSystem {
     /// Whether processes can share memory through a file on it that is written without fear of SIGBUS: what `fallocate` has
     /// reserved can be stored to, whatever else fills the disk.
     pub(crate) shares_memory: bool,
+}
+
+/// How a file system is mounted: on Linux a line of `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) kind: String,
+    pub(crate) device: String,
+    pub(crate) point: String,
+    /// Those of the mount, and then those of the file system.
+    pub(crate) options: Vec<String>,
+}
+
+#[cfg(feature = "cli")]
+impl Mount {
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|o| o == option)
+    }
 }
 
 /// What is free on a file system for this user, and what there is.

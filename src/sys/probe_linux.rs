@@ -7,25 +7,9 @@ use rustix::fs::Advice;
 use rustix::time::{ClockId, Timespec};
 
 use super::slots::{SLOTS, byte};
-use super::{Dir, File, Names, Space};
+use super::{Dir, File, Mount, Names, Space};
 use crate::error::{Error, Result};
 use crate::names;
-
-/// A line of `/proc/self/mountinfo` (see proc_pid_mountinfo(5)).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(crate) kind: String,
-    pub(crate) device: String,
-    pub(crate) point: String,
-    /// Those of the mount, and then those of the file system.
-    pub(crate) options: Vec<String>,
-}
-
-impl Mount {
-    pub(crate) fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|o| o == option)
-    }
-}
 
 /// The mount that a directory is reached through; `None` if the system does not tell.
 pub(crate) fn mount(dir: &Dir) -> Option<Mount> {

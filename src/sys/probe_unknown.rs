@@ -2,22 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Dir, File, Space};
+use super::{Dir, File, Mount, Space};
 use crate::error::{Error, Kind, Result};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(crate) kind: String,
-    pub(crate) device: String,
-    pub(crate) point: String,
-    pub(crate) options: Vec<String>,
-}
-
-impl Mount {
-    pub(crate) fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|o| o == option)
-    }
-}
 
 pub(crate) fn mount(_dir: &Dir) -> Option<Mount> {
     None
