@@ -183,7 +183,7 @@ fn try_cohort(
     let copy = store.home(Arc::clone(dir), cohort.name(), home.settings_now()?)?;
     check(&copy, backed_up.seq).map_err(repair_first)?;
     let copy = Cohort::new(copy);
-    if !bundles(home, &copy, dir, &mut backed_up, directory, copier)? {
+    if !bundles(cohort, &copy, dir, &mut backed_up, directory, copier)? {
         return Ok(None);
     }
     if let Some(damaged) = crate::bundle::check::all(&copy)?.1.pop() {
@@ -253,14 +253,14 @@ fn segments(home: &Home, watermark: Seq, end: Place) -> Result<Option<Vec<(u64, 
 
 /// The versions that the copied state names. `false`: one was retired meanwhile.
 fn bundles(
-    home: &Home,
+    cohort: &Cohort,
     copy: &Cohort,
     dir: &Dir,
     backed_up: &mut BackedUp,
     directory: &str,
     copier: &mut Copier<'_>,
 ) -> Result<bool> {
-    let bundles = match home.dir.sub(names::BUNDLES) {
+    let bundles = match cohort.home().dir.sub(names::BUNDLES) {
         Ok(bundles) => bundles,
         Err(e) if e.is_not_found() => return Ok(true),
         Err(e) => return Err(e),
@@ -276,8 +276,9 @@ fn bundles(
         for version in &versions {
             let version_dir = match from.sub(version) {
                 Ok(version_dir) => version_dir,
-                Err(e) if e.is_not_found() && version == newest => return Ok(false),
-                Err(e) if e.is_not_found() => continue,
+                // One that is named still was removed by somebody else: the check of the copy says so.
+                Err(e) if e.is_not_found() && cohort.bundle_versions(&key)?.contains(version) => continue,
+                Err(e) if e.is_not_found() => return Ok(false),
                 Err(e) => return Err(e),
             };
             key_dir.make_sub(version)?;

@@ -190,7 +190,9 @@ mod tests {
         let narrow = text(&sample, 40, None);
         assert!(narrow.starts_with("COHORT   STATE       RECORDS/S▾    TAIL\n"), "{narrow}");
         for width in 1..200 {
-            assert!(text(&sample, width, Some("old")).lines().all(|line| line.len() <= width.into()));
+            assert!(
+                text(&sample, width, Some("old")).lines().all(|line| line.chars().count() <= width.into())
+            );
         }
     }
 
