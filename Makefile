@@ -22,8 +22,9 @@ FUZZ_TARGETS ?= segment snapshot names documents operations
 
 .PHONY: demo test format lint check-mutants check-tests doctest portable python bench-python loom protocol protocol-long crash fuzz storm-short storm disks mutants deny bench
 
+# Without the formats for tables, which take longer to build than all the rest and are not shown.
 demo:
-	$(CARGO) build --release --quiet
+	$(CARGO) build --release --quiet --no-default-features --features cli
 	./target/release/tallyfold --store tallyfold-demo demo
 
 test: format lint check-mutants check-tests doctest portable python loom protocol storm-short
